@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/types.h"
+
+namespace longattn {
+
+/// Where queries, keys and values come from.
+struct InputSpec {
+  enum class Kind { gaussian, trace };
+  Kind kind = Kind::gaussian;
+  std::string label;         ///< unique within an experiment, shown in tables: "gaussian", "kjv"
+  std::uint64_t seed = 1;    ///< gaussian
+  double temperature = 1;    ///< gaussian: standard deviation of the scaled scores, q.k * scale
+  std::string path;          ///< trace: a .safetensors file, absolute or relative to the working dir
+  Index layer = 0;           ///< trace
+};
+
+/// One measurement to make: a variant with its options on one input at one Problem. Plain data: it
+/// can be written, read back and reported without the variant or the input at hand.
+struct Cell {
+  std::string id;  ///< 16 hexadecimal digits: hash of all that determines the numbers
+  InputSpec input;
+  std::string input_hash;  ///< of the tensors' bytes
+  std::string variant;
+  std::vector<std::pair<std::string, std::string>> options;  ///< all of them, canonical text
+  Problem problem;
+  int threads = 1;
+};
+
+enum class Status { ok, oom, timeout, crash, nan, unsupported, skipped, nonconforming };
+std::string_view to_string(Status status);
+std::optional<Status> status_from_string(std::string_view name);
+
+/// A figure with its 95 % interval; low == high == value where it is exact.
+struct Estimate {
+  double value = 0, low = 0, high = 0;
+};
+
+/// Everything learnt about one cell. What was not measured is empty, never zero.
+struct CellResult {
+  Cell cell;
+  Status status = Status::ok;
+  std::string reason;  ///< one sentence; empty when ok
+
+  // Time of one forward pass: one median per round; estimate over rounds.
+  std::vector<double> round_seconds;
+  std::optional<Estimate> time_s;
+
+  // Memory beside inputs and outputs.
+  std::optional<double> workspace_bytes;            ///< counted
+  std::optional<double> workspace_predicted_bytes;  ///< Cost::workspace_bytes
+  std::optional<double> heap_peak_bytes;            ///< malloc interposition, during forward
+  std::optional<double> rss_peak_bytes;             ///< VmHWM growth during forward; floor ~4 MiB
+
+  // Predicted.
+  std::optional<double> flops, scored_pairs;
+
+  // Errors on sampled query rows (over all heads and batch entries).
+  Index sampled_rows = 0;
+  std::optional<double> implementation_ratio;  ///< worst |forward - W V| / tolerance; <= 1 conforms
+  std::optional<double> gate_resolution;       ///< worst row |tolerance| / |output|
+  std::optional<Estimate> relative_error;      ///< ||W V - full||_F / ||full||_F over sampled rows
+  std::optional<double> relative_error_floor;  ///< the same for plain float32 full attention
+  std::optional<Estimate> row_error_median;    ///< median over rows of ||row - full|| / ||full||
+  std::optional<double> row_error_worst;       ///< worst sampled row
+  std::optional<double> max_abs_error;         ///< largest |element difference|
+  std::optional<Estimate> captured_mass;       ///< mean full-attention mass on weighed keys
+  std::optional<double> causal_sees_future;    ///< 1 if it chooses keys by looking at the future
+
+  bool declared_exact = false;
+  std::optional<double> growth_time, growth_memory;  ///< declared exponents
+};
+
+/// Which machine, build and configuration made the results. Name and value, in reading order.
+using Provenance = std::vector<std::pair<std::string, std::string>>;
+
+/// The attention pattern of one variant: |weights| of one head, binned to a small square.
+struct PatternPicture {
+  std::string cell_id, title;  ///< title: "longformer window=64", plain text
+  Index rows = 0, columns = 0;
+  std::vector<float> mass;  ///< row-major [rows, columns]; each row sums to at most 1
+};
+
+/// All that a report is made of.
+struct RunResults {
+  std::string experiment;  ///< its name
+  std::string folder;      ///< where the run was written
+  std::string command;     ///< that repeats it
+  std::string config_text;
+  Provenance provenance;
+  std::vector<CellResult> cells;  ///< in plan order
+  std::vector<PatternPicture> patterns;
+};
+
+/// "longformer window=64": the variant, and those options in which cells of it in `among` differ.
+std::string short_label(const Cell& cell, const std::vector<CellResult>& among);
+
+}  // namespace longattn
