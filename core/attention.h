@@ -88,6 +88,9 @@ class Attention {
   Problem problem_;
 };
 
+/// Bytes of queries, keys and values read once and of the float32 output written once.
+double least_traffic(const Problem& problem);
+
 /// Throws ShapeError when queries, keys or values do not fit the Problem.
 void check_inputs(const Problem& problem, const Inputs& inputs);
 
