@@ -64,8 +64,9 @@ void Attention::forward(const Inputs& inputs, const Outputs& outputs, Context& c
   if (!outputs.logsumexp.empty()) {
     check_shape("logsumexp", outputs.logsumexp.shape, {p.batch, p.num_heads, p.query_len, 1});
     if (!has_logsumexp()) {
-      throw UnsupportedError("logsumexp is not defined for this variant: its weights are not a "
-                             "softmax over keys");
+      throw UnsupportedError(
+          "logsumexp is not defined for this variant: its weights are not a "
+          "softmax over keys");
     }
   }
   if (p.query_len == 0) return;

@@ -19,8 +19,8 @@ struct TokenSet {
   TokenSet slice(Index first, Index size) const;
 };
 
-/// Keys that a query block reads. `partial`: some query may not see some of them, or a bias applies,
-/// so that mask() is asked; otherwise every query of the block sees every key.
+/// Keys that a query block reads. `partial`: some query may not see some of them, or a bias
+/// applies, so that mask() is asked; otherwise every query of the block sees every key.
 struct KeySource {
   TokenSet keys;
   bool partial = true;
@@ -32,9 +32,9 @@ class TileMask {
  public:
   static Index words(Index columns) { return (columns + 63) / 64; }
 
-  std::span<Index> begin, end;     ///< row r sees at most columns [begin[r], end[r])
-  std::span<std::uint64_t> bits;   ///< row-major [rows, words(columns)]; see use_bits
-  std::span<float> bias;           ///< row-major [rows, columns]; see use_bias
+  std::span<Index> begin, end;    ///< row r sees at most columns [begin[r], end[r])
+  std::span<std::uint64_t> bits;  ///< row-major [rows, words(columns)]; see use_bits
+  std::span<float> bias;          ///< row-major [rows, columns]; see use_bias
   Index rows = 0, columns = 0;
   bool uses_bits = false, uses_bias = false;
 

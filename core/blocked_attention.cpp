@@ -4,8 +4,8 @@
 #include <cassert>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <memory>
+#include <numbers>
 #include <numeric>
 #include <tuple>
 #include <type_traits>
@@ -22,7 +22,7 @@ using kernels::kStrip;
 using kernels::round_up;
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
-constexpr Index kFewBlocks = 32;      // with fewer query blocks than this, keys are split
+constexpr Index kFewBlocks = 32;       // with fewer query blocks than this, keys are split
 constexpr Index kSmallestPart = 2048;  // keys in one part
 
 // Sizes of one pass, derived from the Problem and the schedule alone.
@@ -64,9 +64,9 @@ struct Scratch {
   std::span<float> scores;       // [rows, columns]
   std::span<float> accumulator;  // [rows, value_columns]
   std::span<float> maximum, sum;
-  std::span<float> keys;         // panels of a gathered tile
-  std::span<float> values;       // [columns, value_columns] of a gathered or converted tile
-  std::span<float> convert;      // [kPanel, head_dim] of keys before packing
+  std::span<float> keys;     // panels of a gathered tile
+  std::span<float> values;   // [columns, value_columns] of a gathered or converted tile
+  std::span<float> convert;  // [kPanel, head_dim] of keys before packing
   std::span<KeySource> sources;
   TileMask mask;
 
@@ -172,8 +172,8 @@ class Pass {
   }
 
   float* packed_keys(Index batch_entry, Index kv_head) {
-    return packed_.data() + (batch_entry * p_.num_kv_heads + kv_head) * layout_.panels * kPanel *
-                                p_.head_dim;
+    return packed_.data() +
+           (batch_entry * p_.num_kv_heads + kv_head) * layout_.panels * kPanel * p_.head_dim;
   }
 
   void pack_keys(std::span<Scratch> scratch) {
@@ -239,11 +239,11 @@ class Pass {
     pack_queries(task, queries, scratch);
     start(task, queries, part, scratch);
 
-    const Index count =
-        schedule_.sources(task.batch_entry, task.head, task.block, scratch.sources);
+    const Index count = schedule_.sources(task.batch_entry, task.head, task.block, scratch.sources);
     const auto sources = scratch.sources.first(static_cast<size_t>(count));
-    const Index tiles = std::accumulate(sources.begin(), sources.end(), Index{0},
-                                        [&](Index n, const KeySource& s) { return n + tiles_of(s); });
+    const Index tiles =
+        std::accumulate(sources.begin(), sources.end(), Index{0},
+                        [&](Index n, const KeySource& s) { return n + tiles_of(s); });
     const Index first = part * tiles / layout_.parts, last = (part + 1) * tiles / layout_.parts;
     Index passed = 0;
     for (const KeySource& source : sources) {
@@ -520,8 +520,9 @@ void blocked_attention(const Problem& problem, const Inputs& inputs, const Block
   Pass(problem, inputs, schedule, &outputs, nullptr, context).run();
 }
 
-void blocked_attention(const Problem& problem, const Inputs& inputs, const BlockSchedule& schedule,
-                       const SoftmaxState& state, Context& context) {
+void accumulate_attention(const Problem& problem, const Inputs& inputs,
+                          const BlockSchedule& schedule, const SoftmaxState& state,
+                          Context& context) {
   Pass(problem, inputs, schedule, nullptr, &state, context).run();
 }
 
@@ -563,7 +564,8 @@ Attention::Rounding blocked_rounding(const Problem& p, Index key_block) {
   // maximum, the argument reduction of exp2.
   rounding.score_roundings = static_cast<double>(p.head_dim) + 6;
   // Inside a tile at most `step` additions, then one a tile; each tile may rescale (its factor
-  // carries 4 roundings' worth of exp2 error and one product), and each weight carries exp2's 2.5e-7.
+  // carries 4 roundings' worth of exp2 error and one product), and each weight carries
+  // exp2's 2.5e-7.
   rounding.sum_roundings =
       static_cast<double>(std::min(p.key_len, step + tiles)) + 6 * static_cast<double>(tiles) + 8;
   return rounding;

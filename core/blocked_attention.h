@@ -10,11 +10,11 @@ namespace longattn {
 /// softmax (Milakov & Gimelshein 2018; Rabe & Staats 2021; Dao et al. 2022).
 ///
 /// Per query block: queries are scaled by scale * log2 e and packed in strips; each source is cut
-/// into tiles of key_block keys; per tile, scores by register tiles, 2^(s - m) in place, accumulator
-/// rescaled only where the maximum moved, then the product with the values. Per strip of 12 queries
-/// only the columns that one of them may see are computed. Contiguous sources share one packed copy
-/// of the keys; strided and listed ones are gathered per tile. Values that a query may not see never
-/// reach its output, not even as 0 * NaN.
+/// into tiles of key_block keys; per tile, scores by register tiles, 2^(s - m) in place,
+/// accumulator rescaled only where the maximum moved, then the product with the values. Per strip
+/// of 12 queries only the columns that one of them may see are computed. Contiguous sources share
+/// one packed copy of the keys; strided and listed ones are gathered per tile. Values that a query
+/// may not see never reach its output, not even as 0 * NaN.
 ///
 /// Queries that stand in no block of the schedule are left untouched. Where few query blocks exist
 /// their keys are split at fixed places and the parts merged in fixed order: the cut depends on the
@@ -26,8 +26,9 @@ void blocked_attention(const Problem& problem, const Inputs& inputs, const Block
                        const Outputs& outputs, Context& context);
 
 /// The same, going on from `state` and leaving its result there.
-void blocked_attention(const Problem& problem, const Inputs& inputs, const BlockSchedule& schedule,
-                       const SoftmaxState& state, Context& context);
+void accumulate_attention(const Problem& problem, const Inputs& inputs,
+                          const BlockSchedule& schedule, const SoftmaxState& state,
+                          Context& context);
 
 /// Exactly what either function takes from the workspace.
 Index blocked_workspace_bytes(const Problem& problem, const BlockSchedule& schedule, int threads);

@@ -5,8 +5,8 @@
 #include <limits>
 #include <type_traits>
 
-// On x86: scalar, SSE4, AVX2, AVX-512; the ones in between would add build time without a machine that
-// profits.
+// On x86: scalar, SSE4, AVX2, AVX-512; the ones in between would add build time without a machine
+// that profits.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
 
 #undef HWY_TARGET_INCLUDE
@@ -44,8 +44,7 @@ HWY_INLINE void register_tile(Index depth, const float* HWY_RESTRICT a, Index a_
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int n = 0; n < kVectors; ++n) {
-      sum[r][n] =
-          accumulate ? hn::LoadU(kD, c + r * c_stride + n * lanes()) : hn::Zero(kD);
+      sum[r][n] = accumulate ? hn::LoadU(kD, c + r * c_stride + n * lanes()) : hn::Zero(kD);
     }
   }
   for (Index k = 0; k < depth; ++k) {
@@ -96,8 +95,8 @@ void scores(Index rows, Index depth, const float* strip, const float* panels, Co
 void accumulate(Index rows, ColumnRange range, const float* probs, Index probs_stride,
                 const float* values, Index values_stride, Index columns, float* target,
                 Index target_stride) {
-  // A chunk of keys whose values, times one group of columns, stay in the L1 cache while all rows of
-  // the strip pass over them.
+  // A chunk of keys whose values, times one group of columns, stay in the L1 cache while all rows
+  // of the strip pass over them.
   constexpr Index kChunk = 128;
   for (Index first = range.begin; first < range.end; first += kChunk) {
     const Index depth = std::min(kChunk, range.end - first);
@@ -214,7 +213,8 @@ void to_float(DType dtype, const void* source, Index count, float* target) {
       hn::StoreU(hn::PromoteTo(kD, hn::LoadU(d16, halves + n)), kD, target + n);
     }
   }
-  load_floats(dtype, static_cast<const char*>(source) + n * byte_size(dtype), count - n, target + n);
+  load_floats(dtype, static_cast<const char*>(source) + n * byte_size(dtype), count - n,
+              target + n);
 }
 
 // Transposes by blocks of 4 x 4, which every vector instruction set has.
@@ -249,8 +249,15 @@ void pack_panel(const float* const* rows, Index count, Index depth, float* panel
 }
 
 Kernels table() {
-  return {hwy::TargetName(HWY_TARGET), to_float, pack_panel, scores, accumulate,
-          softmax_row, rescale, all_finite, exp2};
+  return {hwy::TargetName(HWY_TARGET),
+          to_float,
+          pack_panel,
+          scores,
+          accumulate,
+          softmax_row,
+          rescale,
+          all_finite,
+          exp2};
 }
 
 }  // namespace longattn::kernels::HWY_NAMESPACE

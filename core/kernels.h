@@ -13,8 +13,8 @@ namespace longattn::kernels {
 /// Keys (columns of a right-hand matrix) are packed in panels of this many: element (k, c) of panel
 /// n is packed[(n * depth + k) * kPanel + c].
 inline constexpr Index kPanel = 32;
-/// Queries (rows of a left-hand matrix) are packed in strips of this many; the last strip of a block
-/// has `rest` rows and is packed as [depth][rest].
+/// Queries (rows of a left-hand matrix) are packed in strips of this many; the last strip of a
+/// block has `rest` rows and is packed as [depth][rest].
 inline constexpr Index kStrip = 12;
 /// Rows of accumulators and value tiles are padded to a multiple of this many floats.
 inline constexpr Index kRowPad = 16;
@@ -63,12 +63,12 @@ struct Kernels {
 
   /// target[n] = 2^source[n].
   ///
-  /// | domain              | result                                             |
-  /// |---------------------|----------------------------------------------------|
-  /// | [-126, 128)         | relative error <= 2.5e-7 (polynomial 7.5e-8, Horner)|
-  /// | < -126, -inf        | 0 (results below 2^-126 are flushed)               |
-  /// | >= 128, +inf        | not used: scores are relative to their maximum     |
-  /// | NaN                 | NaN                                                |
+  /// | domain          | result                                                    |
+  /// |-----------------|-----------------------------------------------------------|
+  /// | [-126, 127.5)   | relative error <= 2.5e-7 (of which the polynomial 7.5e-8) |
+  /// | < -126, -inf    | 0: results below 2^-126 are flushed                       |
+  /// | >= 127.5        | unspecified; scores are relative to their maximum, <= 0   |
+  /// | NaN             | NaN                                                       |
   void (*exp2)(const float* source, Index count, float* target);
 };
 

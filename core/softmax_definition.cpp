@@ -57,7 +57,8 @@ class SoftmaxDefinition final : public Definition {
  private:
   static void normalise(Rows& result, Index r) {
     auto row = result.weights.row(r);
-    const double largest = row.size() > 0 ? row.maxCoeff() : -std::numeric_limits<double>::infinity();
+    const double largest =
+        row.size() > 0 ? row.maxCoeff() : -std::numeric_limits<double>::infinity();
     if (largest == -std::numeric_limits<double>::infinity()) {
       row.setZero();
       return;

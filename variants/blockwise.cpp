@@ -29,8 +29,7 @@ class Blockwise final : public Attention {
   Rounding rounding() const override { return blocked_rounding(problem(), schedule_.key_block()); }
 
  private:
-  void forward_impl(const Inputs& inputs, const Outputs& outputs,
-                    Context& context) const override {
+  void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
     blocked_attention(problem(), inputs, schedule_, outputs, context);
   }
   const DenseSchedule schedule_;
@@ -41,23 +40,23 @@ class Blockwise final : public Attention {
 const Variant kBlockwise = {
     .name = "blockwise",
     .summary = "exact, tile by tile with an online softmax; linear memory",
-    .paper = "Rabe & Staats 2021, Self-attention Does Not Need O(n^2) Memory; Dao et al. 2022, "
-             "FlashAttention; Liu & Abbeel 2023, Blockwise Parallel Transformer",
-    .options =
-        {{.name = "query_block",
-          .type = OptionType::integer,
-          .default_value = Automatic{},
-          .doc = "queries per block, in tokens",
-          .minimum = 1,
-          .maximum = 4096,
-          .may_be_auto = true},
-         {.name = "key_block",
-          .type = OptionType::integer,
-          .default_value = Automatic{},
-          .doc = "keys per tile, in tokens; rounded up to a multiple of 32",
-          .minimum = 1,
-          .maximum = 4096,
-          .may_be_auto = true}},
+    .paper =
+        "Rabe & Staats 2021, Self-attention Does Not Need O(n^2) Memory; Dao et al. 2022, "
+        "FlashAttention; Liu & Abbeel 2023, Blockwise Parallel Transformer",
+    .options = {{.name = "query_block",
+                 .type = OptionType::integer,
+                 .default_value = Automatic{},
+                 .doc = "queries per block, in tokens",
+                 .minimum = 1,
+                 .maximum = 4096,
+                 .may_be_auto = true},
+                {.name = "key_block",
+                 .type = OptionType::integer,
+                 .default_value = Automatic{},
+                 .doc = "keys per tile, in tokens; rounded up to a multiple of 32",
+                 .minimum = 1,
+                 .maximum = 4096,
+                 .may_be_auto = true}},
     .extra = {},
     .unsupported = [](const Problem&, const Options&) -> std::string { return ""; },
     .traits = [](const Problem&, const Options&) { return Traits{.exact = true}; },

@@ -31,8 +31,8 @@ class Full final : public Attention {
   Cost cost(int threads) const override {
     const Problem& p = problem();
     Cost cost;
-    cost.scored_pairs = static_cast<double>(p.batch * p.num_heads * p.query_len) *
-                        static_cast<double>(p.key_len);
+    cost.scored_pairs =
+        static_cast<double>(p.batch * p.num_heads * p.query_len) * static_cast<double>(p.key_len);
     cost.flops = 2 * cost.scored_pairs * static_cast<double>(p.head_dim + p.value_dim);
     const Index scores = Workspace::bytes_for<float>(p.query_len * stride());
     const Index products = std::max(matmul_workspace_bytes(p.head_dim, p.key_len, threads),
@@ -60,8 +60,7 @@ class Full final : public Attention {
            Workspace::bytes_for<float>(problem().key_len);
   }
 
-  void forward_impl(const Inputs& inputs, const Outputs& outputs,
-                    Context& context) const override {
+  void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
     for (Index b = 0; b < problem().batch; ++b) {
       for (Index h = 0; h < problem().num_heads; ++h) {
         attend_head(inputs, outputs, b, h, context);
@@ -130,12 +129,14 @@ class Full final : public Attention {
     const Index padded = kernels::round_up(s.columns, kPanel);
     mask.reset(1, s.columns);
     apply_mask(p, {b, h, {i, 1}, {0, s.columns}}, mask);
-    for (Index c = 0; c < padded; ++c) {
-      if (c >= s.columns || !mask.sees(0, c)) {
-        row[c] = kNothing;
-      } else if (mask.uses_bias) {
-        row[c] += mask.bias[c] * std::numbers::log2e_v<float>;
-      }
+    const Index begin = mask.begin[0], end = std::max(mask.end[0], begin);
+    std::fill(row, row + begin, kNothing);
+    std::fill(row + end, row + padded, kNothing);
+    for (Index c = begin; mask.uses_bias && c < end; ++c) {
+      row[c] += mask.bias[c] * std::numbers::log2e_v<float>;
+    }
+    for (Index c = begin; mask.uses_bits && c < end; ++c) {
+      if (!mask.sees(0, c)) row[c] = kNothing;
     }
     float maximum = kNothing, sum = 0;
     if (padded > 0) kernels::best().softmax_row(row, padded, &maximum, &sum);

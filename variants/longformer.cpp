@@ -168,8 +168,7 @@ class LongformerSchedule final : public BlockSchedule {
              local_rows_[last] >= local_rows_[first]) {
         ++last;
       }
-      local_blocks_.push_back(
-          {0, static_cast<Index>(last - first), 1, local_rows_.data() + first});
+      local_blocks_.push_back({0, static_cast<Index>(last - first), 1, local_rows_.data() + first});
       first = last;
     }
   }
@@ -252,24 +251,23 @@ class Longformer final : public Attention {
   Cost cost(int threads) const override {
     Cost cost = blocked_cost(problem(), tied_, scored_pairs(), threads);
     // With separate projections the passes follow each other; each takes no more than both.
-    cost.workspace_bytes = static_cast<double>(
-        std::max({blocked_workspace_bytes(problem(), tied_, threads),
-                  blocked_workspace_bytes(problem(), local_, threads),
-                  blocked_workspace_bytes(problem(), global_, threads)}));
+    cost.workspace_bytes =
+        static_cast<double>(std::max({blocked_workspace_bytes(problem(), tied_, threads),
+                                      blocked_workspace_bytes(problem(), local_, threads),
+                                      blocked_workspace_bytes(problem(), global_, threads)}));
     return cost;
   }
 
   Rounding rounding() const override {
-    // A row sums over its window, in tiles, and then over the globals: no more tiles than a full row
-    // has, plus the list.
+    // A row sums over its window, in tiles, and then over the globals: no more tiles than a full
+    // row has, plus the list.
     Rounding rounding = blocked_rounding(problem(), default_key_block(problem()));
     rounding.sum_roundings += static_cast<double>(pattern_.globals.size());
     return rounding;
   }
 
  private:
-  void forward_impl(const Inputs& inputs, const Outputs& outputs,
-                    Context& context) const override {
+  void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
     check_extra(kLongformer, problem(), inputs);
     if (inputs.extra.empty()) {
       blocked_attention(problem(), inputs, tied_, outputs, context);
@@ -288,7 +286,8 @@ class Longformer final : public Attention {
         const Index position = p.position(i);
         Index end = p.visible_key_len(b);
         if (p.mask.causal) end = std::clamp(position + 1, Index{0}, end);
-        pairs += static_cast<double>(pattern_.is_global(position) ? end : local_pairs(position, end));
+        pairs +=
+            static_cast<double>(pattern_.is_global(position) ? end : local_pairs(position, end));
       }
     }
     return pairs * static_cast<double>(p.num_heads);

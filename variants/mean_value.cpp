@@ -73,8 +73,7 @@ class MeanValue final : public Attention {
     return document_.empty() ? 0 : document_[static_cast<size_t>(b * problem().key_len + token)];
   }
 
-  void forward_impl(const Inputs& inputs, const Outputs& outputs,
-                    Context& context) const override {
+  void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
     const Problem& p = problem();
     const Workspace::Scope scope(context.workspace());
     const std::span<double> all =
