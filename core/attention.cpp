@@ -45,6 +45,15 @@ void check_inputs(const Problem& p, const Inputs& inputs) {
   check_view("values", inputs.values, {p.batch, p.num_kv_heads, p.key_len, p.value_dim}, p.dtype);
 }
 
+double least_traffic(const Problem& p) {
+  const auto element = static_cast<double>(byte_size(p.dtype));
+  const auto queries = static_cast<double>(p.batch * p.num_heads * p.query_len);
+  const auto keys = static_cast<double>(p.batch * p.num_kv_heads * p.key_len);
+  return element * (queries * static_cast<double>(p.head_dim) +
+                    keys * static_cast<double>(p.head_dim + p.value_dim)) +
+         4 * queries * static_cast<double>(p.value_dim);
+}
+
 Attention::Attention(Problem problem) : problem_(std::move(problem)) { validate(problem_); }
 
 void Attention::forward(const Inputs& inputs, const Outputs& outputs, Context& context) const {
@@ -55,8 +64,9 @@ void Attention::forward(const Inputs& inputs, const Outputs& outputs, Context& c
   if (!outputs.logsumexp.empty()) {
     check_shape("logsumexp", outputs.logsumexp.shape, {p.batch, p.num_heads, p.query_len, 1});
     if (!has_logsumexp()) {
-      throw UnsupportedError("logsumexp is not defined for this variant: its weights are not a "
-                             "softmax over keys");
+      throw UnsupportedError(
+          "logsumexp is not defined for this variant: its weights are not a "
+          "softmax over keys");
     }
   }
   if (p.query_len == 0) return;

@@ -38,10 +38,10 @@ struct Cost {
 
 /// Rows of the matrix W of a variant: output_i = sum_j weights(i, j) * value_j.
 struct Rows {
-  Eigen::MatrixXd weights;     ///< [queries, key_len]
-  Eigen::MatrixXd magnitudes;  ///< sum of absolute terms behind each weight; empty: |weights|
-  Eigen::VectorXd score_bound;   ///< per row, max over weighed keys of scale * sum_c |q_c| |k_c|
-  Eigen::VectorXd logsumexp;     ///< per row; empty: not defined for this variant
+  Eigen::MatrixXd weights;        ///< [queries, key_len]
+  Eigen::MatrixXd magnitudes;     ///< sum of absolute terms behind each weight; empty: |weights|
+  Eigen::VectorXd score_bound;    ///< per row, max over weighed keys of scale * sum_c |q_c| |k_c|
+  Eigen::VectorXd logsumexp;      ///< per row; empty: not defined for this variant
   std::vector<int> value_source;  ///< per row, 0: values, n: extra tensor n-1; empty: all 0
 };
 
@@ -87,6 +87,9 @@ class Attention {
                             Context& context) const = 0;
   Problem problem_;
 };
+
+/// Bytes of queries, keys and values read once and of the float32 output written once.
+double least_traffic(const Problem& problem);
 
 /// Throws ShapeError when queries, keys or values do not fit the Problem.
 void check_inputs(const Problem& problem, const Inputs& inputs);

@@ -63,13 +63,27 @@ std::string range_text(const Option& option) {
 std::string expectation(const Option& option) {
   std::string text;
   switch (option.type) {
-    case OptionType::boolean: text = "true or false"; break;
-    case OptionType::integer: text = "an integer" + range_text(option); break;
-    case OptionType::number: text = "a number" + range_text(option); break;
-    case OptionType::choice: text = fmt::format("one of {}", fmt::join(option.choices, ", ")); break;
-    case OptionType::path: text = "a file name"; break;
-    case OptionType::integers: text = "integers" + range_text(option) + ", as [a, b, ...]"; break;
-    case OptionType::numbers: text = "numbers" + range_text(option) + ", as [a, b, ...]"; break;
+    case OptionType::boolean:
+      text = "true or false";
+      break;
+    case OptionType::integer:
+      text = "an integer" + range_text(option);
+      break;
+    case OptionType::number:
+      text = "a number" + range_text(option);
+      break;
+    case OptionType::choice:
+      text = fmt::format("one of {}", fmt::join(option.choices, ", "));
+      break;
+    case OptionType::path:
+      text = "a file name";
+      break;
+    case OptionType::integers:
+      text = "integers" + range_text(option) + ", as [a, b, ...]";
+      break;
+    case OptionType::numbers:
+      text = "numbers" + range_text(option) + ", as [a, b, ...]";
+      break;
     case OptionType::numbers_or_path:
       text = "numbers" + range_text(option) + ", as [a, b, ...], or a file name";
       break;
@@ -127,14 +141,22 @@ const Option& find_option(const OptionList& list, std::string_view name) {
 
 std::string_view to_string(OptionType type) {
   switch (type) {
-    case OptionType::boolean: return "boolean";
-    case OptionType::integer: return "integer";
-    case OptionType::number: return "number";
-    case OptionType::choice: return "choice";
-    case OptionType::path: return "path";
-    case OptionType::integers: return "list of integers";
-    case OptionType::numbers: return "list of numbers";
-    case OptionType::numbers_or_path: return "list of numbers, or path";
+    case OptionType::boolean:
+      return "boolean";
+    case OptionType::integer:
+      return "integer";
+    case OptionType::number:
+      return "number";
+    case OptionType::choice:
+      return "choice";
+    case OptionType::path:
+      return "path";
+    case OptionType::integers:
+      return "list of integers";
+    case OptionType::numbers:
+      return "list of numbers";
+    case OptionType::numbers_or_path:
+      return "list of numbers, or path";
   }
   return "?";
 }
@@ -147,14 +169,19 @@ OptionValue parse_option(const Option& option, std::string_view untrimmed) {
       if (text == "true") return true;
       if (text == "false") return false;
       refuse(option, text);
-    case OptionType::integer: return in_range(option, text, read_integer(text));
-    case OptionType::number: return in_range(option, text, read_number(text));
+    case OptionType::integer:
+      return in_range(option, text, read_integer(text));
+    case OptionType::number:
+      return in_range(option, text, read_number(text));
     case OptionType::choice:
       if (std::ranges::find(option.choices, text) == option.choices.end()) refuse(option, text);
       return std::string(text);
-    case OptionType::path: return std::string(text);
-    case OptionType::integers: return parse_list<Index>(option, text, read_integer);
-    case OptionType::numbers: return parse_list<double>(option, text, read_number);
+    case OptionType::path:
+      return std::string(text);
+    case OptionType::integers:
+      return parse_list<Index>(option, text, read_integer);
+    case OptionType::numbers:
+      return parse_list<double>(option, text, read_number);
     case OptionType::numbers_or_path:
       if (!text.starts_with('[') && !read_number(text) && !text.empty()) return std::string(text);
       return parse_list<double>(option, text, read_number);
@@ -210,8 +237,7 @@ bool Options::has(std::string_view name) const {
 }
 
 const OptionValue& Options::value(std::string_view name) const {
-  const auto found =
-      std::ranges::find(values_, name, &std::pair<std::string, OptionValue>::first);
+  const auto found = std::ranges::find(values_, name, &std::pair<std::string, OptionValue>::first);
   if (found == values_.end()) throw OptionError(fmt::format("no option '{}'", name));
   return found->second;
 }
@@ -242,8 +268,8 @@ std::string closest_name(std::string_view word, const std::vector<std::string>& 
     for (size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
     for (size_t i = 1; i <= a.size(); ++i) {
       for (size_t j = 1; j <= b.size(); ++j) {
-        d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1,
-                            d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+        d[i][j] = std::min(
+            {d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
         if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
           d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
         }

@@ -16,9 +16,8 @@ namespace longattn {
 struct Automatic {
   bool operator==(const Automatic&) const = default;
 };
-using OptionValue =
-    std::variant<Automatic, bool, Index, double, std::string, std::vector<Index>,
-                 std::vector<double>>;
+using OptionValue = std::variant<Automatic, bool, Index, double, std::string, std::vector<Index>,
+                                 std::vector<double>>;
 
 enum class OptionType {
   boolean,
@@ -38,7 +37,7 @@ struct Option {
   std::string name;
   OptionType type = OptionType::integer;
   OptionValue default_value;
-  std::string doc;  ///< one sentence, with the unit
+  std::string doc;                                            ///< one sentence, with the unit
   double minimum = -std::numeric_limits<double>::infinity();  ///< inclusive; of each list element
   double maximum = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices{};

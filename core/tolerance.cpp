@@ -10,9 +10,8 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
                            std::span<const Index> queries) {
   const Problem& p = attention.problem();
   const Attention::Rounding rounding = attention.rounding();
-  const double score_roundings = rounding.score_roundings > 0
-                                     ? rounding.score_roundings
-                                     : static_cast<double>(p.head_dim) + 4;
+  const double score_roundings =
+      rounding.score_roundings > 0 ? rounding.score_roundings : static_cast<double>(p.head_dim) + 4;
   const double sum_roundings =
       rounding.sum_roundings > 0 ? rounding.sum_roundings : static_cast<double>(p.key_len) + 4;
   constexpr double kUnit = 0x1p-24;
@@ -52,7 +51,8 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
       2 * kUnit * (score_roundings * rows.score_bound.array() + sum_roundings).matrix();
   expected.tolerance = factor.asDiagonal() * absolute;
   // What float32 cannot hold: results below the smallest normal number lose relative accuracy.
-  expected.tolerance.array() += absolute.array().cwiseMin(double{std::numeric_limits<float>::min()});
+  expected.tolerance.array() +=
+      absolute.array().cwiseMin(double{std::numeric_limits<float>::min()});
   return expected;
 }
 

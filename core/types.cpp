@@ -11,9 +11,12 @@ namespace longattn {
 
 std::string_view to_string(DType dtype) {
   switch (dtype) {
-    case DType::float32: return "float32";
-    case DType::bfloat16: return "bfloat16";
-    case DType::float16: return "float16";
+    case DType::float32:
+      return "float32";
+    case DType::bfloat16:
+      return "bfloat16";
+    case DType::float16:
+      return "float16";
   }
   return "?";
 }
@@ -88,9 +91,10 @@ void validate_mask(const Problem& p) {
   }
   const auto ids = static_cast<Index>(mask.document_ids.size());
   if (ids != 0 && ids != p.key_len && ids != p.batch * p.key_len) {
-    throw ProblemError(fmt::format("document_ids has {} entries, expected key_len {} or batch * "
-                                   "key_len {}",
-                                   ids, p.key_len, p.batch * p.key_len));
+    throw ProblemError(
+        fmt::format("document_ids has {} entries, expected key_len {} or batch * "
+                    "key_len {}",
+                    ids, p.key_len, p.batch * p.key_len));
   }
   if (ids != 0 && p.query_len > p.key_len) {
     throw ProblemError(
@@ -104,7 +108,8 @@ void validate_mask(const Problem& p) {
         fmt::format("alibi_slopes has {} entries, num_heads is {}", slopes, p.num_heads));
   }
   for (double slope : mask.alibi_slopes) {
-    if (!std::isfinite(slope)) throw ProblemError(fmt::format("alibi slope {} is not finite", slope));
+    if (!std::isfinite(slope))
+      throw ProblemError(fmt::format("alibi slope {} is not finite", slope));
   }
 }
 

@@ -18,7 +18,8 @@ std::string_view to_string(DType dtype);
 std::optional<DType> dtype_from_string(std::string_view name);
 Index byte_size(DType dtype);
 
-/// Which keys a query may see, beyond what the variant itself leaves out, and the bias on its scores.
+/// Which keys a query may see, beyond what the variant itself leaves out, and the bias on its
+/// scores.
 ///
 /// Query i stands at token position(i) = i + key_len - query_len (bottom-right alignment). It sees
 /// key j iff all of these hold:
@@ -62,7 +63,8 @@ struct Problem {
   double bias(Index head, Index query, Index key) const;
 };
 
-/// Throws ProblemError when a size is negative, heads do not divide, or a mask has the wrong length.
+/// Throws ProblemError when a size is negative, heads do not divide, or a mask has the wrong
+/// length.
 void validate(const Problem& problem);
 
 }  // namespace longattn

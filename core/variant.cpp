@@ -26,9 +26,9 @@ void check_extra(const Variant& variant, const Problem& p, const Inputs& inputs)
           extra.like == ExtraTensor::Like::values ? p.value_dim : p.head_dim};
       if (tensor.view.shape != expected) {
         const auto& s = tensor.view.shape;
-        throw ShapeError(fmt::format(
-            "{}: shape [{}, {}, {}, {}], expected [{}, {}, {}, {}]", tensor.name, s[0], s[1], s[2],
-            s[3], expected[0], expected[1], expected[2], expected[3]));
+        throw ShapeError(fmt::format("{}: shape [{}, {}, {}, {}], expected [{}, {}, {}, {}]",
+                                     tensor.name, s[0], s[1], s[2], s[3], expected[0], expected[1],
+                                     expected[2], expected[3]));
       }
       if (tensor.view.dtype != p.dtype) {
         throw ShapeError(fmt::format("{}: {} elements, problem says {}", tensor.name,
@@ -42,9 +42,10 @@ void check_extra(const Variant& variant, const Problem& p, const Inputs& inputs)
   if (!inputs.extra.empty()) {
     for (const ExtraTensor& extra : variant.extra) {
       if (inputs.find_extra(extra.name) < 0) {
-        throw ShapeError(fmt::format("{}: extra tensor '{}' is missing; all of its extra tensors "
-                                     "are given, or none",
-                                     variant.name, extra.name));
+        throw ShapeError(
+            fmt::format("{}: extra tensor '{}' is missing; all of its extra tensors "
+                        "are given, or none",
+                        variant.name, extra.name));
       }
     }
   }

@@ -15,11 +15,11 @@ namespace longattn {
 struct InputSpec {
   enum class Kind { gaussian, trace };
   Kind kind = Kind::gaussian;
-  std::string label;         ///< unique within an experiment, shown in tables: "gaussian", "kjv"
-  std::uint64_t seed = 1;    ///< gaussian
-  double temperature = 1;    ///< gaussian: standard deviation of the scaled scores, q.k * scale
-  std::string path;          ///< trace: a .safetensors file, absolute or relative to the working dir
-  Index layer = 0;           ///< trace
+  std::string label;       ///< unique within an experiment, shown in tables: "gaussian", "kjv"
+  std::uint64_t seed = 1;  ///< gaussian
+  double temperature = 1;  ///< gaussian: standard deviation of the scaled scores, q.k * scale
+  std::string path;        ///< trace: a .safetensors file, absolute or relative to the working dir
+  Index layer = 0;         ///< trace
 };
 
 /// One measurement to make: a variant with its options on one input at one Problem. Plain data: it

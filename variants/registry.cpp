@@ -2,10 +2,18 @@
 
 #include <array>
 
+#include "variants/blockwise.h"
+#include "variants/full.h"
+#include "variants/longformer.h"
+#include "variants/mean_value.h"
+#include "variants/zero.h"
+
 namespace longattn {
 
 std::span<const Variant* const> builtin_variants() {
-  static const std::array<const Variant*, 0> kTable = {};
+  static const std::array kTable = {
+      &kFull, &kBlockwise, &kLongformer, &kMeanValue, &kZero,
+  };
   return kTable;
 }
 

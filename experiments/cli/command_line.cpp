@@ -55,11 +55,12 @@ std::vector<const Variant*> all_variants(const std::vector<const Variant*>& addi
 }  // namespace
 
 int run_command_line(int argc, char** argv, const std::vector<const Variant*>& additional) {
-  return guarded([&] {
+  return guarded([&]() -> int {
     const Invocation invocation{all_variants(additional), {argv, argv + argc}};
-    CLI::App app{"What an attention variant costs, and how wrong it is, compared with full "
-                 "attention, as the context grows.",
-                 "longattn"};
+    CLI::App app{
+        "What an attention variant costs, and how wrong it is, compared with full "
+        "attention, as the context grows.",
+        "longattn"};
     app.require_subcommand(1);
     app.footer("Start with: longattn run configs/quickstart.yaml");
     Action chosen;

@@ -1,0 +1,185 @@
+#include "core/blocked_attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "core/dense_schedule.h"
+#include "core/softmax_definition.h"
+#include "core/softmax_state.h"
+#include "tests/test_tensors.h"
+
+namespace longattn {
+namespace {
+
+Problem small_problem(Index query_len, Index key_len) {
+  Problem p;
+  p.num_heads = 2;
+  p.num_kv_heads = 1;
+  p.query_len = query_len;
+  p.key_len = key_len;
+  p.head_dim = 20;
+  p.value_dim = 36;
+  return p;
+}
+
+// Both against the definition: |difference| <= 2 u (S + D) sum |w v|, computed as in tolerance.h
+// but for one row at a time so that nothing is shared with it.
+void expect_rows_equal_definition(const Problem& p, const ProblemTensors& t, const Tensor& output,
+                                  Index key_block, const KeyPredicate& allowed = {}) {
+  const Attention::Rounding rounding = blocked_rounding(p, key_block);
+  for (Index h = 0; h < p.num_heads; ++h) {
+    const auto definition = softmax_definition(p, t.inputs(), 0, h, allowed);
+    for (Index i = 0; i < p.query_len; ++i) {
+      const std::vector<Index> query = {i};
+      const Rows rows = definition->rows(query);
+      const double factor =
+          0x1p-23 * (rounding.score_roundings * rows.score_bound(0) + rounding.sum_roundings);
+      for (Index c = 0; c < p.value_dim; ++c) {
+        double exact = 0, absolute = 0;
+        for (Index j = 0; j < p.key_len; ++j) {
+          const double value = t.values.view().float_row(0, p.kv_head(h), j)[c];
+          exact += rows.weights(0, j) * value;
+          absolute += std::abs(rows.weights(0, j) * value);
+        }
+        const double found = output.view().float_row(0, h, i)[c];
+        ASSERT_LE(std::abs(found - exact), factor * absolute) << "row " << i << " column " << c;
+      }
+    }
+  }
+}
+
+// Keys by residue: a strided source for even keys, a list for odd ones; together, all keys.
+class InterleavedSchedule final : public DenseSchedule {
+ public:
+  InterleavedSchedule(const Problem& p, Index query_block, Index key_block)
+      : DenseSchedule(p, query_block, key_block), key_len_(p.key_len) {
+    for (Index j = 1; j < p.key_len; j += 2) odd_.push_back(j);
+  }
+  Index max_sources() const override { return 2; }
+  Index sources(Index, Index, Index, std::span<KeySource> out) const override {
+    out[0] = {{0, (key_len_ + 1) / 2, 2, nullptr}, true};
+    out[1] = {{0, static_cast<Index>(odd_.size()), 1, odd_.data()}, true};
+    return 2;
+  }
+  bool shares_packed_keys() const override { return false; }
+
+ private:
+  Index key_len_;
+  std::vector<Index> odd_;
+};
+
+TEST(BlockedAttention, OverStridedAndListedKeysEqualsTheDefinition) {
+  for (bool causal : {false, true}) {
+    Problem p = small_problem(50, 131);
+    p.mask.causal = causal;
+    ProblemTensors t(p);
+    Context context(2);
+    const InterleavedSchedule schedule(p, 17, 40);
+    blocked_attention(p, t.inputs(), schedule, t.output_alone(), context);
+    expect_rows_equal_definition(p, t, t.output, 32);
+    EXPECT_EQ(context.workspace().peak_bytes(), blocked_workspace_bytes(p, schedule, 2));
+  }
+}
+
+TEST(BlockedAttention, CarriedOverTwoHalvesOfTheKeysEqualsOnePass) {
+  const Problem p = small_problem(40, 300);
+  ProblemTensors t(p);
+  Context context(1);
+  // Key range [begin, end) only.
+  class Part final : public DenseSchedule {
+   public:
+    Part(const Problem& problem, Index begin, Index end)
+        : DenseSchedule(problem, 16, 64), begin_(begin), end_(end) {}
+    Index sources(Index, Index, Index, std::span<KeySource> out) const override {
+      out[0] = {{begin_, end_ - begin_}, false};
+      return 1;
+    }
+
+   private:
+    Index begin_, end_;
+  };
+  Tensor accumulator({1, 2, 40, 36}), maximum({1, 2, 40, 1}), sum({1, 2, 40, 1});
+  const SoftmaxState state{accumulator.mutable_view(), maximum.mutable_view(), sum.mutable_view()};
+  for (const bool forwards : {true, false}) {
+    reset(state);
+    const Part first(p, 0, 133), second(p, 133, 300);
+    accumulate_attention(p, t.inputs(), forwards ? first : second, state, context);
+    accumulate_attention(p, t.inputs(), forwards ? second : first, state, context);
+    finish(state, t.outputs());
+    expect_rows_equal_definition(p, t, t.output, 64);
+    const auto definition = softmax_definition(p, t.inputs(), 0, 0);
+    const std::vector<Index> query = {7};
+    EXPECT_NEAR(*t.logsumexp.mutable_view().row(0, 0, 7), definition->rows(query).logsumexp(0),
+                1e-5);
+  }
+}
+
+TEST(BlockedAttention, SplitsLongKeysOfFewQueriesAndStillEqualsTheDefinition) {
+  Problem p = small_problem(1, 9000);  // one query block a head: keys are cut into parts
+  ProblemTensors t(p);
+  Context one(1), two(2);
+  const DenseSchedule schedule(p, 96, 256);
+  blocked_attention(p, t.inputs(), schedule, t.outputs(), one);
+  expect_rows_equal_definition(p, t, t.output, 256);
+  Tensor again({1, 2, 1, 36});
+  blocked_attention(p, t.inputs(), schedule, {again.mutable_view(), {}}, two);
+  EXPECT_EQ(std::memcmp(again.floats(), t.output.floats(), static_cast<size_t>(again.bytes())), 0);
+  EXPECT_EQ(two.workspace().peak_bytes(), blocked_workspace_bytes(p, schedule, 2));
+}
+
+TEST(BlockedAttention, TakesNothingNewFromTheSystemInASecondCall) {
+  const Problem p = small_problem(200, 200);
+  ProblemTensors t(p);
+  Context context(1);
+  const DenseSchedule schedule(p, 32, 64);
+  blocked_attention(p, t.inputs(), schedule, t.output_alone(), context);
+  const Index peak = context.workspace().peak_bytes();
+  context.workspace().reset_peak();
+  blocked_attention(p, t.inputs(), schedule, t.output_alone(), context);
+  EXPECT_EQ(context.workspace().peak_bytes(), peak);
+  EXPECT_EQ(context.workspace().bytes(), 0);
+}
+
+TEST(BlockedAttention, PassesOnANaNThatAQueryDoesSee) {
+  Problem p = small_problem(30, 30);
+  p.mask.causal = true;
+  ProblemTensors t(p);
+  t.keys.floats()[10 * p.head_dim] = std::nanf("");  // key 10
+  Context context(1);
+  const DenseSchedule schedule(p, 16, 32);
+  blocked_attention(p, t.inputs(), schedule, t.output_alone(), context);
+  for (Index i = 0; i < p.query_len; ++i) {
+    EXPECT_EQ(std::isnan(t.output.view().float_row(0, 0, i)[0]), i >= 10) << i;
+  }
+}
+
+TEST(BlockedAttention, ReadsHalfPrecisionStorageAsTheSameNumbersInFloat) {
+  for (DType dtype : {DType::bfloat16, DType::float16}) {
+    Problem p = small_problem(37, 70);
+    ProblemTensors t(p);
+    const auto stored = [&](Tensor& floats) {
+      Tensor narrow(floats.shape(), dtype);
+      store_floats(dtype, floats.floats(), floats.size(), narrow.bytes_begin());
+      load_floats(dtype, narrow.bytes_begin(), floats.size(), floats.floats());
+      return narrow;
+    };
+    const Tensor q = stored(t.queries), k = stored(t.keys), v = stored(t.values);
+    Context context(1);
+    const DenseSchedule schedule(p, 16, 32);
+    blocked_attention(p, t.inputs(), schedule, t.output_alone(), context);
+    Problem narrow = p;
+    narrow.dtype = dtype;
+    Tensor output({1, 2, 37, 36});
+    blocked_attention(narrow, {q.view(), k.view(), v.view(), {}}, schedule,
+                      {output.mutable_view(), {}}, context);
+    EXPECT_EQ(std::memcmp(output.floats(), t.output.floats(), static_cast<size_t>(output.bytes())),
+              0);
+  }
+}
+
+}  // namespace
+}  // namespace longattn
