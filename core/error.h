@@ -48,4 +48,10 @@ class IoError : public Error {
   using Error::Error;
 };
 
+/// A file could not be created: told apart from IoError because nothing was lost yet.
+class CreateError : public IoError {
+ public:
+  using IoError::IoError;
+};
+
 }  // namespace longattn
