@@ -40,9 +40,8 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
                            std::span<const Index> queries) {
   const Problem& p = attention.problem();
   const Attention::Rounding rounding = attention.rounding();
-  const double score_roundings = rounding.score_roundings > 0
-                                     ? rounding.score_roundings
-                                     : static_cast<double>(p.head_dim) + 4;
+  const double score_roundings =
+      rounding.score_roundings > 0 ? rounding.score_roundings : static_cast<double>(p.head_dim) + 4;
   const double sum_roundings =
       rounding.sum_roundings > 0 ? rounding.sum_roundings : static_cast<double>(p.key_len) + 4;
   constexpr double kUnit = 0x1p-24;
@@ -52,8 +51,7 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
   WeightedValues values = weigh_values(p, inputs, expected.rows, batch_entry, head);
   expected.output = std::move(values.output);
   const Eigen::VectorXd factor =
-      2 * kUnit *
-      (score_roundings * expected.rows.score_bound.array() + sum_roundings).matrix();
+      2 * kUnit * (score_roundings * expected.rows.score_bound.array() + sum_roundings).matrix();
   expected.tolerance = factor.asDiagonal() * values.absolute;
   // What float32 cannot hold: results below the smallest normal number lose relative accuracy.
   expected.tolerance.array() +=

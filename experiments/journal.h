@@ -30,8 +30,8 @@ class Journal {
 };
 
 /// Calls visit(record) for every record after the header, in order. A torn last line (the machine
-/// died while writing it) is left out; returns false then. Any other damage is a DataError with path
-/// and line number.
+/// died while writing it) is left out; returns false then. Any other damage is a DataError with
+/// path and line number.
 bool read_journal(const std::string& path, const std::function<void(const nlohmann::json&)>& visit);
 
 /// The line that `append` would write, and its inverse; for tests and tools.

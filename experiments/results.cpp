@@ -92,8 +92,8 @@ void finish_results(RunResults& results) {
     for (const CellResult& result : results.cells) {
       if (result.cell.id == picture.cell_id) {
         picture.title = short_label(result.cell, results.cells);
-        picture.title += fmt::format(", {}, {} tokens", result.cell.input.label,
-                                     result.cell.problem.key_len);
+        picture.title +=
+            fmt::format(", {}, {} tokens", result.cell.input.label, result.cell.problem.key_len);
       }
     }
   }

@@ -78,11 +78,10 @@ struct Read {
 }  // namespace
 
 json to_json(const Problem& p) {
-  json out = {{"batch", p.batch},         {"num_heads", p.num_heads},
-              {"num_kv_heads", p.num_kv_heads}, {"query_len", p.query_len},
-              {"key_len", p.key_len},     {"head_dim", p.head_dim},
-              {"value_dim", p.value_dim}, {"dtype", to_string(p.dtype)},
-              {"causal", p.mask.causal}};
+  json out = {
+      {"batch", p.batch},         {"num_heads", p.num_heads},    {"num_kv_heads", p.num_kv_heads},
+      {"query_len", p.query_len}, {"key_len", p.key_len},        {"head_dim", p.head_dim},
+      {"value_dim", p.value_dim}, {"dtype", to_string(p.dtype)}, {"causal", p.mask.causal}};
   if (p.scale) out["scale"] = *p.scale;
   if (!p.mask.key_lengths.empty()) out["key_lengths"] = p.mask.key_lengths;
   if (!p.mask.document_ids.empty()) out["document_ids"] = p.mask.document_ids;
@@ -125,8 +124,12 @@ json to_json(const Cell& cell) {
   }
   json options = json::array();
   for (const auto& [name, text] : cell.options) options.push_back({name, text});
-  return {{"id", cell.id},           {"input", input},     {"variant", cell.variant},
-          {"options", options}, {"problem", to_json(cell.problem)}, {"threads", cell.threads}};
+  return {{"id", cell.id},
+          {"input", input},
+          {"variant", cell.variant},
+          {"options", options},
+          {"problem", to_json(cell.problem)},
+          {"threads", cell.threads}};
 }
 
 Cell cell_from_json(const json& in) {

@@ -6,7 +6,8 @@
 
 namespace longattn {
 
-// Plain data as JSON objects and back. Reading throws nlohmann::json::exception on what does not fit.
+// Plain data as JSON objects and back. Reading throws nlohmann::json::exception on what does not
+// fit.
 nlohmann::json to_json(const Problem& problem);
 Problem problem_from_json(const nlohmann::json& json);
 nlohmann::json to_json(const Cell& cell);

@@ -20,9 +20,9 @@ Tensor gaussian(const InputSpec& spec, Which which, const std::array<Index, 4>& 
   std::byte* out = tensor.bytes_begin();
   for (Index b = 0; b < batch; ++b) {
     for (Index h = 0; h < heads; ++h) {
-      const CounterRandom random(spec.seed, make_stream(static_cast<std::uint64_t>(which),
-                                                        static_cast<std::uint64_t>(b),
-                                                        static_cast<std::uint64_t>(h)));
+      const CounterRandom random(
+          spec.seed, make_stream(static_cast<std::uint64_t>(which), static_cast<std::uint64_t>(b),
+                                 static_cast<std::uint64_t>(h)));
       for (Index i = 0; i < len; ++i) {
         for (Index c = 0; c < dim; ++c) {
           // Token in the high half, so that the counter of an element never depends on dim or len.
@@ -41,8 +41,8 @@ Tensor gaussian(const InputSpec& spec, Which which, const std::array<Index, 4>& 
 Tensor prefix(const Tensor& whole, Index len, std::string_view name) {
   const auto shape = whole.shape();
   if (len > shape[2]) {
-    throw ShapeError(fmt::format("{}: the trace has {} tokens, the problem asks for {}", name,
-                                 shape[2], len));
+    throw ShapeError(
+        fmt::format("{}: the trace has {} tokens, the problem asks for {}", name, shape[2], len));
   }
   if (len == shape[2]) return {};
   Tensor part({shape[0], shape[1], len, shape[3]}, whole.dtype());
@@ -71,10 +71,10 @@ InputTensors make_inputs(const InputSpec& spec, const Problem& p) {
   if (spec.kind == InputSpec::Kind::gaussian) {
     inputs.queries = gaussian(spec, Which::queries, {p.batch, p.num_heads, p.query_len, p.head_dim},
                               p.dtype, spec.temperature);
-    inputs.keys = gaussian(spec, Which::keys, {p.batch, p.num_kv_heads, p.key_len, p.head_dim},
-                           p.dtype, 1);
-    inputs.values = gaussian(spec, Which::values,
-                             {p.batch, p.num_kv_heads, p.key_len, p.value_dim}, p.dtype, 1);
+    inputs.keys =
+        gaussian(spec, Which::keys, {p.batch, p.num_kv_heads, p.key_len, p.head_dim}, p.dtype, 1);
+    inputs.values = gaussian(spec, Which::values, {p.batch, p.num_kv_heads, p.key_len, p.value_dim},
+                             p.dtype, 1);
     return inputs;
   }
   Trace trace = read_trace(spec.path, spec.layer);

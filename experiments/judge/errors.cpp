@@ -43,7 +43,8 @@ std::vector<Chunk> draw_rows(const Problem& p, const JudgeSettings& settings) {
     std::ranges::sort(queries);
     for (Index n = 0; n < count; n += kRowsAtOnce) {
       const auto begin = queries.begin() + n;
-      chunks.push_back({group / p.num_heads, group % p.num_heads,
+      chunks.push_back({group / p.num_heads,
+                        group % p.num_heads,
                         {begin, begin + std::min(kRowsAtOnce, count - n)}});
     }
   }
@@ -208,9 +209,8 @@ void judge_errors(const Attention& attention, const Traits& traits, const Inputs
   context.arena().for_each(static_cast<Index>(chunks.size()), [&](Index n, int) {
     const Chunk& chunk = chunks[static_cast<size_t>(n)];
     const Index group = chunk.batch_entry * p.num_heads + chunk.head;
-    judged[static_cast<size_t>(n)] =
-        judge_chunk(attention, inputs, *definitions[static_cast<size_t>(group)], chunk,
-                    output.mutable_view());
+    judged[static_cast<size_t>(n)] = judge_chunk(
+        attention, inputs, *definitions[static_cast<size_t>(group)], chunk, output.mutable_view());
   });
   std::vector<RowJudgement> rows;
   for (const auto& part : judged) rows.insert(rows.end(), part.begin(), part.end());
@@ -218,17 +218,19 @@ void judge_errors(const Attention& attention, const Traits& traits, const Inputs
   if (broken > 0) {
     result.sampled_rows = static_cast<Index>(rows.size());
     result.status = Status::nan;
-    result.reason = fmt::format("{} of {} sampled rows hold NaN or infinity where the definition is "
-                                "finite",
-                                broken, rows.size());
+    result.reason = fmt::format(
+        "{} of {} sampled rows hold NaN or infinity where the definition is "
+        "finite",
+        broken, rows.size());
     return;
   }
   summarise(rows, traits, settings, result);
   if (*result.implementation_ratio > 1) {
     result.status = Status::nonconforming;
-    result.reason = fmt::format("forward differs from its own definition by {:.3g} times what "
-                                "rounding explains",
-                                *result.implementation_ratio);
+    result.reason = fmt::format(
+        "forward differs from its own definition by {:.3g} times what "
+        "rounding explains",
+        *result.implementation_ratio);
   }
 }
 

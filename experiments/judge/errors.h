@@ -18,7 +18,8 @@ struct JudgeSettings {
 
 /// Fills the error fields of `result`, and its status and reason when it is not ok:
 ///
-///   implementation_ratio  max |forward - W V| / tolerance over the rows (core/tolerance.h); above 1
+///   implementation_ratio  max |forward - W V| / tolerance over the rows (core/tolerance.h); above
+///   1
 ///                         the status is nonconforming
 ///   gate_resolution       worst row |tolerance| / |W V|
 ///   relative_error        sqrt(sum_i |o_i - f_i|^2 / sum_i |f_i|^2), o = W V of the variant's

@@ -12,8 +12,8 @@ struct MemoryUse {
 };
 
 /// Runs `body` once. Heap: the allocator's own block sizes, exact and repeatable. Resident memory:
-/// VmHWM, reset before, less VmRSS before; blind below some 300 KiB, and to pages that were resident
-/// and are used again. Never ru_maxrss, which a child inherits from its parent.
+/// VmHWM, reset before, less VmRSS before; blind below some 300 KiB, and to pages that were
+/// resident and are used again. Never ru_maxrss, which a child inherits from its parent.
 MemoryUse measure_memory_of(const std::function<void()>& body);
 
 }  // namespace longattn

@@ -65,8 +65,8 @@ Pipe make_pipe() {
 }
 
 // Between fork and exec: system calls alone.
-[[noreturn]] void become_worker(int request, int inputs, int result, int log,
-                                const rlimit& memory, pid_t parent) {
+[[noreturn]] void become_worker(int request, int inputs, int result, int log, const rlimit& memory,
+                                pid_t parent) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);
@@ -154,9 +154,8 @@ class Supervisor {
     }
     if (timed_out_) {
       outcome_.status = Status::timeout;
-      outcome_.reason =
-          fmt::format("not done after {:.3g} s, the limit is {:.3g} s", outcome_.elapsed_s,
-                      limits_.time_s);
+      outcome_.reason = fmt::format("not done after {:.3g} s, the limit is {:.3g} s",
+                                    outcome_.elapsed_s, limits_.time_s);
     } else if (!outcome_.interrupted) {
       classify(wait_status_, outcome_);
     }
@@ -167,8 +166,8 @@ class Supervisor {
   double elapsed() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
 
   void feed(Pipe& request) {
-    const ssize_t count = write(request.write_end.get(), request_.data() + fed_,
-                                request_.size() - fed_);
+    const ssize_t count =
+        write(request.write_end.get(), request_.data() + fed_, request_.size() - fed_);
     if (count > 0) fed_ += static_cast<size_t>(count);
     const bool broken = count < 0 && errno != EAGAIN && errno != EINTR;
     if (fed_ == request_.size() || broken) request.write_end.reset();

@@ -21,7 +21,7 @@ struct WorkerOutcome {
   std::string output;          ///< what it wrote to its result pipe
   std::string log;             ///< end of its standard error, at most 4 KiB
   double elapsed_s = 0;
-  bool interrupted = false;    ///< ended by `stop`
+  bool interrupted = false;  ///< ended by `stop`
 };
 
 // File descriptors that a worker finds open.
@@ -29,8 +29,8 @@ inline constexpr int kWorkerInputs = 3, kWorkerResult = 4;
 
 /// Runs this very program as `__worker` in a process of its own: request on standard input, shared
 /// inputs on descriptor 3, result on descriptor 4. Its own process group, killed as a whole at the
-/// time limit (SIGTERM, two seconds later SIGKILL), when `stop` becomes non-zero, and when the parent
-/// dies. Throws IoError when no process can be made.
+/// time limit (SIGTERM, two seconds later SIGKILL), when `stop` becomes non-zero, and when the
+/// parent dies. Throws IoError when no process can be made.
 WorkerOutcome run_worker(const std::string& request, int inputs, const WorkerLimits& limits,
                          const std::atomic<int>& stop);
 

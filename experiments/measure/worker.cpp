@@ -63,13 +63,16 @@ void measure_time(Task& task, CellResult& result) {
   Tensor output = make_output(task.attention->problem());
   const Outputs outputs{output.mutable_view(), {}};
   task.attention->forward(task.inputs, outputs, task.context);  // warms caches, takes scratch
-  benchmark::RegisterBenchmark("forward", [&](benchmark::State& state) {
-    for (auto step : state) {
-      static_cast<void>(step);
-      task.attention->forward(task.inputs, outputs, task.context);
-      benchmark::ClobberMemory();
-    }
-  })->UseRealTime()->MinTime(task.request.min_time_s);
+  benchmark::RegisterBenchmark("forward",
+                               [&](benchmark::State& state) {
+                                 for (auto step : state) {
+                                   static_cast<void>(step);
+                                   task.attention->forward(task.inputs, outputs, task.context);
+                                   benchmark::ClobberMemory();
+                                 }
+                               })
+      ->UseRealTime()
+      ->MinTime(task.request.min_time_s);
   TimeReporter reporter;
   benchmark::RunSpecifiedBenchmarks(&reporter);
   if (!(reporter.seconds > 0)) throw Error("the benchmark library reported no time");
@@ -78,8 +81,9 @@ void measure_time(Task& task, CellResult& result) {
 
 void measure_memory(Task& task, CellResult& result) {
   Tensor output = make_output(task.attention->problem());
-  const MemoryUse use = measure_memory_of(
-      [&] { task.attention->forward(task.inputs, {output.mutable_view(), {}}, task.context); });
+  const MemoryUse use = measure_memory_of([&] {
+    task.attention->forward(task.inputs, {output.mutable_view(), {}}, task.context);
+  });
   result.workspace_bytes = static_cast<double>(task.context.workspace().peak_bytes());
   result.heap_peak_bytes = use.heap_peak_bytes;
   result.rss_peak_bytes = use.rss_peak_bytes;
@@ -120,10 +124,17 @@ json run_pass(const WorkerRequest& request, const Variant& variant) {
     mapped.touch();
     Task task(request, variant, mapped);
     switch (request.pass) {
-      case Pass::pattern: return {{"pattern", draw_pattern(task)}};
-      case Pass::error: measure_errors(task, result); break;
-      case Pass::memory: measure_memory(task, result); break;
-      case Pass::time: measure_time(task, result); break;
+      case Pass::pattern:
+        return {{"pattern", draw_pattern(task)}};
+      case Pass::error:
+        measure_errors(task, result);
+        break;
+      case Pass::memory:
+        measure_memory(task, result);
+        break;
+      case Pass::time:
+        measure_time(task, result);
+        break;
     }
   } catch (const std::bad_alloc&) {
     result = {};
@@ -164,17 +175,21 @@ void write_result(const json& result) {
 
 std::string_view to_string(Pass pass) {
   switch (pass) {
-    case Pass::error: return "error";
-    case Pass::memory: return "memory";
-    case Pass::time: return "time";
-    case Pass::pattern: return "pattern";
+    case Pass::error:
+      return "error";
+    case Pass::memory:
+      return "memory";
+    case Pass::time:
+      return "time";
+    case Pass::pattern:
+      return "pattern";
   }
   return "?";
 }
 
 std::string to_text(const WorkerRequest& request) {
-  return json{{"pass", to_string(request.pass)}, {"cell", to_json(request.cell)},
-              {"layout", request.layout},        {"min_time_s", request.min_time_s},
+  return json{{"pass", to_string(request.pass)},  {"cell", to_json(request.cell)},
+              {"layout", request.layout},         {"min_time_s", request.min_time_s},
               {"error_rows", request.error_rows}, {"seed", request.seed}}
       .dump();
 }
