@@ -54,4 +54,10 @@ class CreateError : public IoError {
   using IoError::IoError;
 };
 
+/// Another run is writing to the folder.
+class InUseError : public IoError {
+ public:
+  using IoError::IoError;
+};
+
 }  // namespace longattn

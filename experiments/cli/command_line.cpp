@@ -16,10 +16,7 @@ namespace {
 
 using AddCommand = void (*)(CLI::App&, const Invocation&, Action&);
 // In the order of `longattn --help`.
-const std::vector<AddCommand> kCommands = {
-    add_attend,
-    add_inspect,
-};
+const std::vector<AddCommand> kCommands = {add_run, add_attend, add_inspect, add_worker};
 
 int fail(ExitCode code, const std::string& message) {
   fmt::print(stderr, "longattn: error: {}\n", message);
@@ -32,6 +29,7 @@ int guarded(const Action& action) {
     return action();
   } catch (const DataError& error) {
     return fail(kExitData, error.what());
+const std::vector<AddCommand> kCommands = {add_run, add_attend, add_inspect, add_worker};
   } catch (const CreateError& error) {
     return fail(kExitCannotCreate, error.what());
   } catch (const IoError& error) {
