@@ -29,7 +29,8 @@ int guarded(const Action& action) {
     return action();
   } catch (const DataError& error) {
     return fail(kExitData, error.what());
-const std::vector<AddCommand> kCommands = {add_run, add_attend, add_inspect, add_worker};
+  } catch (const InUseError& error) {
+    return fail(kExitInUse, error.what());
   } catch (const CreateError& error) {
     return fail(kExitCannotCreate, error.what());
   } catch (const IoError& error) {
