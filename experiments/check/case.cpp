@@ -18,8 +18,7 @@ Tensor gaussian(const std::array<Index, 4>& shape, DType dtype, std::uint64_t se
   Tensor tensor(shape, dtype);
   const CounterRandom random(seed);
   for (Index n = 0; n < tensor.size(); ++n) {
-    const auto value =
-        static_cast<float>(deviation * random.normal(static_cast<std::uint64_t>(n)));
+    const auto value = static_cast<float>(deviation * random.normal(static_cast<std::uint64_t>(n)));
     store_floats(dtype, &value, 1, tensor.bytes_begin() + n * byte_size(dtype));
   }
   return tensor;
@@ -65,8 +64,7 @@ std::optional<std::string> bit_difference(const char* name, const Tensor& found,
 void check_rows(const Rows& rows, const Problem& p, Index count) {
   if (rows.weights.rows() != count || rows.weights.cols() != p.key_len) {
     throw std::logic_error(fmt::format("the definition's weights are [{}, {}], expected [{}, {}]",
-                                       rows.weights.rows(), rows.weights.cols(), count,
-                                       p.key_len));
+                                       rows.weights.rows(), rows.weights.cols(), count, p.key_len));
   }
   if (rows.score_bound.size() != count) {
     throw std::logic_error(fmt::format("the definition's score_bound has {} entries, expected {}",
@@ -220,8 +218,7 @@ Result run_forward(const Attention& attention, const Inputs& inputs, int threads
   return run_forward(attention, inputs, context);
 }
 
-Eigen::MatrixXd rows_of(const Tensor& tensor, Index b, Index head,
-                        std::span<const Index> queries) {
+Eigen::MatrixXd rows_of(const Tensor& tensor, Index b, Index head, std::span<const Index> queries) {
   const Index dim = tensor.shape()[3];
   Eigen::MatrixXd rows(static_cast<Index>(queries.size()), dim);
   for (Index r = 0; r < rows.rows(); ++r) {

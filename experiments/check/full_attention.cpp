@@ -55,8 +55,8 @@ FullRows full_attention_rows(const Problem& p, const Inputs& inputs, Index b, In
         absolute += std::abs(query[c] * keys[static_cast<size_t>(j)][c]);
       }
       full.log_weights(r, j) = p.effective_scale() * dot + p.bias(head, i, j);
-      bound = std::max(bound, std::abs(p.effective_scale()) * absolute +
-                                  std::abs(p.bias(head, i, j)));
+      bound =
+          std::max(bound, std::abs(p.effective_scale()) * absolute + std::abs(p.bias(head, i, j)));
     }
     const double lse = logsumexp(full.log_weights, r);
     // Two evaluations of a score differ by 2 (head_dim + 4) roundings of its absolute terms; the

@@ -77,9 +77,8 @@ Violation unweighed_is_unread(const Case& c) {
     if (!c.traits.content_based) tensors.fill_key(j, kNaN);
     const std::string what = fmt::format("with NaN in {} of token {}, which the row does not weigh",
                                          c.traits.content_based ? "the value" : "key and value", j);
-    if (Violation violation = changed_row(c, tensors, what, [&](Index b, Index h, Index i) {
-          return !weighs(b, h, i, j);
-        })) {
+    if (Violation violation = changed_row(
+            c, tensors, what, [&](Index b, Index h, Index i) { return !weighs(b, h, i, j); })) {
       return violation;
     }
   }

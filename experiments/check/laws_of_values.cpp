@@ -256,8 +256,8 @@ Violation row_identities(const Case& c, Index b, Index h, Index r, const Eigen::
   }
   for (Index col = 0; col < c.problem.value_dim; ++col) {
     const double approximate = expected.output(r, col);
-    if (auto v = unequal(where, "error against full attention",
-                         full.output(r, col) - approximate, tail(col) - lost * approximate,
+    if (auto v = unequal(where, "error against full attention", full.output(r, col) - approximate,
+                         tail(col) - lost * approximate,
                          tolerance * (absolute(col) + std::abs(approximate)))) {
       return v;
     }

@@ -28,14 +28,23 @@ std::vector<std::string> scalar_texts(const Option& option) {
 std::vector<std::string> texts_to_try(const Option& option) {
   std::vector<std::string> texts;
   switch (option.type) {
-    case OptionType::boolean: texts = {"false", "true"}; break;
+    case OptionType::boolean:
+      texts = {"false", "true"};
+      break;
     case OptionType::integer:
-    case OptionType::number: texts = scalar_texts(option); break;
-    case OptionType::choice: texts = option.choices; break;
+    case OptionType::number:
+      texts = scalar_texts(option);
+      break;
+    case OptionType::choice:
+      texts = option.choices;
+      break;
     case OptionType::integers:
     case OptionType::numbers:
-    case OptionType::numbers_or_path: texts = {"[]", "[0]", "[0, 5]"}; break;
-    case OptionType::path: break;
+    case OptionType::numbers_or_path:
+      texts = {"[]", "[0]", "[0, 5]"};
+      break;
+    case OptionType::path:
+      break;
   }
   if (option.may_be_auto) texts.push_back("auto");
   return texts;

@@ -83,8 +83,8 @@ void add_lengths(std::vector<Shape>& shapes) {
   for (Index block : {32, 64, 96, 128}) {
     for (Index length : {block - 1, block, block + 1}) {
       const bool causal = count % 2 == 1;
-      Problem p = with_dims(sized(length, length, causal), kHeadDims[count % 4],
-                            kValueDims[count % 3]);
+      Problem p =
+          with_dims(sized(length, length, causal), kHeadDims[count % 4], kValueDims[count % 3]);
       shapes.push_back({fmt::format("{} {}tokens", length, causal ? "causal " : ""), p, 1,
                         length == 33 || length == 64 || length == 127});
       ++count;
@@ -135,8 +135,8 @@ void add_masks(std::vector<Shape>& shapes) {
 void add_numbers(std::vector<Shape>& shapes) {
   shapes.push_back({"bfloat16", stored_as(sized(70, 70, true), DType::bfloat16), 1, true});
   shapes.push_back({"float16", stored_as(sized(70, 70), DType::float16)});
-  shapes.push_back({"padded float16", stored_as(with_padding(sized(40, 40, true), {40, 23}),
-                                                DType::float16)});
+  shapes.push_back(
+      {"padded float16", stored_as(with_padding(sized(40, 40, true), {40, 23}), DType::float16)});
   shapes.push_back({"sharp", sized(65, 65), 4, true});
   shapes.push_back({"scale 0", with_scale(sized(40, 40, true), 0)});
   shapes.push_back({"negative scale", with_scale(sized(40, 40), -0.4)});
@@ -163,8 +163,7 @@ std::string describe(const Problem& p) {
   std::string text;
   if (p.batch != 1) text += fmt::format("batch {}, ", p.batch);
   text += fmt::format("heads {} on {}, query_len {}, key_len {}, head_dim {}, value_dim {}",
-                      p.num_heads, p.num_kv_heads, p.query_len, p.key_len, p.head_dim,
-                      p.value_dim);
+                      p.num_heads, p.num_kv_heads, p.query_len, p.key_len, p.head_dim, p.value_dim);
   if (p.dtype != DType::float32) text += fmt::format(", {}", to_string(p.dtype));
   if (p.mask.causal) text += ", causal";
   if (!p.mask.key_lengths.empty()) {
