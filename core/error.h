@@ -48,4 +48,16 @@ class IoError : public Error {
   using Error::Error;
 };
 
+/// A file could not be created: told apart from IoError because nothing was lost yet.
+class CreateError : public IoError {
+ public:
+  using IoError::IoError;
+};
+
+/// Another run is writing to the folder.
+class InUseError : public IoError {
+ public:
+  using IoError::IoError;
+};
+
 }  // namespace longattn

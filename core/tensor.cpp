@@ -1,5 +1,6 @@
 #include "core/tensor.h"
 
+#include <algorithm>
 #include <bit>
 #include <cassert>
 #include <cmath>
@@ -102,12 +103,13 @@ void store_floats(DType dtype, const float* source, Index count, void* target) {
 }
 
 void load_row(const ConstTensorView& view, Index b, Index head, Index i, double* target) {
-  const void* row = view.row(b, head, i);
-  for (Index c = 0; c < view.dim(); ++c) {
-    float value = 0;
-    load_floats(view.dtype, static_cast<const std::byte*>(row) + c * byte_size(view.dtype), 1,
-                &value);
-    target[c] = value;
+  const auto* row = static_cast<const std::byte*>(view.row(b, head, i));
+  constexpr Index kStep = 64;
+  float buffer[kStep];
+  for (Index first = 0; first < view.dim(); first += kStep) {
+    const Index count = std::min(kStep, view.dim() - first);
+    load_floats(view.dtype, row + first * byte_size(view.dtype), count, buffer);
+    for (Index c = 0; c < count; ++c) target[first + c] = static_cast<double>(buffer[c]);
   }
 }
 

@@ -5,6 +5,36 @@
 
 namespace longattn {
 
+WeightedValues weigh_values(const Problem& p, const Inputs& inputs, const Rows& rows,
+                            Index batch_entry, Index head) {
+  const Index count = rows.weights.rows();
+  // Filled transposed, because a row of the result must be contiguous to be added to.
+  Eigen::MatrixXd output = Eigen::MatrixXd::Zero(p.value_dim, count), absolute = output;
+  Eigen::VectorXd value(p.value_dim);
+  const bool has_magnitudes = rows.magnitudes.size() > 0;
+  const int sources = rows.value_source.empty() ? 1 : 1 + static_cast<int>(inputs.extra.size());
+  for (int source = 0; source < sources; ++source) {
+    const ConstTensorView& values =
+        source == 0 ? inputs.values : inputs.extra[static_cast<size_t>(source - 1)].view;
+    for (Index key = 0; key < p.key_len; ++key) {
+      bool loaded = false;
+      for (Index r = 0; r < count; ++r) {
+        const int own = rows.value_source.empty() ? 0 : rows.value_source[static_cast<size_t>(r)];
+        const double weight = rows.weights(r, key);
+        if (weight == 0 || own != source) continue;
+        if (!loaded) {
+          load_row(values, batch_entry, p.kv_head(head), key, value.data());
+          loaded = true;
+        }
+        output.col(r) += weight * value;
+        const double magnitude = has_magnitudes ? rows.magnitudes(r, key) : std::abs(weight);
+        absolute.col(r) += magnitude * value.cwiseAbs();
+      }
+    }
+  }
+  return {output.transpose(), absolute.transpose()};
+}
+
 ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
                            const Definition& definition, Index batch_entry, Index head,
                            std::span<const Index> queries) {
@@ -18,41 +48,14 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
 
   ExpectedRows expected;
   expected.rows = definition.rows(queries);
-  const Rows& rows = expected.rows;
-  const auto count = static_cast<Index>(queries.size());
-  expected.output = Eigen::MatrixXd::Zero(count, p.value_dim);
-  Eigen::MatrixXd absolute = Eigen::MatrixXd::Zero(count, p.value_dim);
-  Eigen::VectorXd value(p.value_dim);
-  const bool has_magnitudes = rows.magnitudes.size() > 0;
-  const int sources = 1 + static_cast<int>(inputs.extra.size());
-  for (int source = 0; source < sources; ++source) {
-    if (rows.value_source.empty() && source > 0) break;
-    const ConstTensorView& values =
-        source == 0 ? inputs.values : inputs.extra[static_cast<size_t>(source - 1)].view;
-    for (Index key = 0; key < p.key_len; ++key) {
-      bool loaded = false;
-      for (Index r = 0; r < count; ++r) {
-        if (!rows.value_source.empty() && rows.value_source[static_cast<size_t>(r)] != source) {
-          continue;
-        }
-        const double weight = rows.weights(r, key);
-        if (weight == 0) continue;
-        if (!loaded) {
-          load_row(values, batch_entry, p.kv_head(head), key, value.data());
-          loaded = true;
-        }
-        expected.output.row(r) += weight * value.transpose();
-        const double magnitude = has_magnitudes ? rows.magnitudes(r, key) : std::abs(weight);
-        absolute.row(r) += magnitude * value.transpose().cwiseAbs();
-      }
-    }
-  }
+  WeightedValues values = weigh_values(p, inputs, expected.rows, batch_entry, head);
+  expected.output = std::move(values.output);
   const Eigen::VectorXd factor =
-      2 * kUnit * (score_roundings * rows.score_bound.array() + sum_roundings).matrix();
-  expected.tolerance = factor.asDiagonal() * absolute;
+      2 * kUnit * (score_roundings * expected.rows.score_bound.array() + sum_roundings).matrix();
+  expected.tolerance = factor.asDiagonal() * values.absolute;
   // What float32 cannot hold: results below the smallest normal number lose relative accuracy.
   expected.tolerance.array() +=
-      absolute.array().cwiseMin(double{std::numeric_limits<float>::min()});
+      values.absolute.array().cwiseMin(double{std::numeric_limits<float>::min()});
   return expected;
 }
 

@@ -16,7 +16,7 @@ namespace {
 
 using AddCommand = void (*)(CLI::App&, const Invocation&, Action&);
 // In the order of `longattn --help`.
-const std::vector<AddCommand> kCommands = {};
+const std::vector<AddCommand> kCommands = {add_run, add_attend, add_inspect, add_worker};
 
 int fail(ExitCode code, const std::string& message) {
   fmt::print(stderr, "longattn: error: {}\n", message);
@@ -29,6 +29,10 @@ int guarded(const Action& action) {
     return action();
   } catch (const DataError& error) {
     return fail(kExitData, error.what());
+  } catch (const InUseError& error) {
+    return fail(kExitInUse, error.what());
+  } catch (const CreateError& error) {
+    return fail(kExitCannotCreate, error.what());
   } catch (const IoError& error) {
     return fail(kExitIo, error.what());
   } catch (const Error& error) {

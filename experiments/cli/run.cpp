@@ -1,0 +1,84 @@
+#include "experiments/run.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <memory>
+
+#include "core/io/file.h"
+#include "experiments/cli/commands.h"
+#include "experiments/exit_codes.h"
+#include "experiments/report/report.h"
+
+namespace longattn {
+namespace {
+
+std::atomic<int> stop_signal{0};
+
+// The first signal ends the run in order; the second one ends the process.
+void on_signal(int signal) {
+  if (stop_signal.exchange(signal) != 0) _exit(128 + signal);
+}
+
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+int exit_code(const RunResults& results) {
+  if (stop_signal != 0) return 128 + stop_signal;
+  const bool failed = std::ranges::any_of(results.cells, [](const CellResult& result) {
+    return result.status != Status::ok && result.status != Status::skipped &&
+           result.status != Status::unsupported;
+  });
+  return failed ? kExitFailedCells : kExitOk;
+}
+
+struct RunArguments {
+  std::string config, output;
+  Index rounds = 0;
+};
+
+int run(const RunArguments& arguments, const Invocation& invocation) {
+  Experiment experiment = read_experiment(arguments.config, invocation.variants);
+  if (arguments.rounds > 0) experiment.measure.rounds = arguments.rounds;
+  const std::vector<PlannedCell> plan = make_plan(experiment);
+  catch_signals();
+  const RunResults results = run_experiment(
+      experiment, plan, {arguments.output, fmt::format("{}", fmt::join(invocation.arguments, " "))},
+      stop_signal);
+  print_table(results, stdout);
+  const std::filesystem::path folder(results.folder);
+  fmt::print(stderr, "report:  {}\ntable:   {}\n", (folder / "report.html").string(),
+             (folder / "results.csv").string());
+  if (stop_signal != 0) fmt::print(stderr, "interrupted: the report holds what was measured\n");
+  return exit_code(results);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, const Invocation& invocation, Action& chosen) {
+  CLI::App* command = app.add_subcommand(
+      "run", "Measure an experiment: time, memory and error of every variant in a config file");
+  auto arguments = std::make_shared<RunArguments>();
+  command->add_option("config", arguments->config, "YAML file; see configs/ for examples")
+      ->required();
+  command->add_option("--output", arguments->output,
+                      "new folder for the results (default: results/<experiment>/<time>-<id>)");
+  command->add_option("--rounds", arguments->rounds, "timing rounds, instead of measure.rounds")
+      ->check(CLI::Range(Index{1}, Index{1000}));
+  command->footer(
+      "Each measurement runs in a process of its own, within limits.time and limits.memory; a\n"
+      "variant that crashes, hangs or runs out of memory becomes a row and the run goes on.\n"
+      "The table goes to standard output, progress to standard error.\n"
+      "Exit code 0: every cell is ok, skipped or unsupported; 1: some cell failed.");
+  command->callback(
+      [&, arguments] { chosen = [&, arguments] { return run(*arguments, invocation); }; });
+}
+
+}  // namespace longattn

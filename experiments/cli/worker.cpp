@@ -1,0 +1,13 @@
+#include "experiments/measure/worker.h"
+
+#include "experiments/cli/commands.h"
+
+namespace longattn {
+
+void add_worker(CLI::App& app, const Invocation& invocation, Action& chosen) {
+  CLI::App* command = app.add_subcommand("__worker", "one measurement, started by `run`");
+  command->group("");  // not listed in the help
+  command->callback([&] { chosen = [&] { return serve_worker(invocation.variants); }; });
+}
+
+}  // namespace longattn

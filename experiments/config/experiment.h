@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/variant.h"
+#include "experiments/cell.h"
+#include "experiments/config/diagnostics.h"
+
+namespace longattn {
+
+/// A variant with one setting of its options.
+struct VariantRequest {
+  const Variant* variant = nullptr;
+  Options options;
+};
+
+/// What is measured of each cell.
+struct Measure {
+  Index rounds = 9;          ///< of timing, each in a process of its own
+  double min_time_s = 0.02;  ///< of repeated calls per round
+  Index error_rows = 256;    ///< sampled query rows
+  bool time = true, memory = true, error = true, patterns = true;
+};
+
+/// Limits of one worker process, and of the whole experiment.
+struct Limits {
+  double time_s = 60;
+  double memory_bytes = 8.0 * (Index{1} << 30);
+  Index max_cells = 10000;
+};
+
+/// One input at one length.
+struct ProblemRequest {
+  InputSpec input;
+  Problem problem;
+};
+
+/// A config file, checked and resolved.
+struct Experiment {
+  std::string name, description;
+  std::string path, text;  ///< the file and its bytes
+  std::vector<ProblemRequest> problems;
+  std::vector<VariantRequest> variants;
+  std::vector<int> threads;
+  Measure measure;
+  Limits limits;
+  std::uint64_t seed = 1;  ///< of row sampling and of the order of rounds
+};
+
+/// Reads and checks a config file. Throws IoError when it cannot be read and ConfigError when it is
+/// wrong: every unknown key, wrong type, value out of range and impossible combination, each with
+/// file:line:column, the source line and a caret.
+Experiment read_experiment(const std::string& path, std::span<const Variant* const> variants);
+
+}  // namespace longattn

@@ -1,0 +1,114 @@
+#include "experiments/journal.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/io/file.h"
+
+namespace longattn {
+namespace {
+
+constexpr int kSchemaVersion = 1;
+constexpr Index kLargestJournal = Index{1} << 31;
+constexpr std::string_view kSeal = ",\"crc\":\"";
+constexpr size_t kSealed = 8 + 8 + 2;  // kSeal, eight digits, closing quote and brace
+
+std::string checksum(std::string_view text) {
+  return fmt::format("{:08x}", XXH32(text.data(), text.size(), 0));
+}
+
+nlohmann::json open_line(std::string_view line, const std::string& path, Index number) {
+  const auto damaged = [&](std::string_view what) {
+    return DataError(fmt::format("{}:{}: damaged record: {}", path, number, what));
+  };
+  if (line.size() < kSealed + 2 || line.substr(line.size() - kSealed, kSeal.size()) != kSeal) {
+    throw damaged("no checksum at its end");
+  }
+  const std::string text = std::string(line.substr(0, line.size() - kSealed)) + "}";
+  const std::string_view found = line.substr(line.size() - kSealed + kSeal.size(), 8);
+  const std::string expected = checksum(text);
+  if (found != expected || !line.ends_with("\"}")) {
+    throw damaged(fmt::format("its checksum is {}, its text gives {}", found, expected));
+  }
+  nlohmann::json record = nlohmann::json::parse(text, nullptr, false);
+  if (!record.is_object() || !record.contains("kind")) throw damaged("not a journal record");
+  return record;
+}
+
+}  // namespace
+
+std::string journal_line(const nlohmann::json& record) {
+  const std::string text = record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return text.substr(0, text.size() - 1) + std::string(kSeal) + checksum(text) + "\"}\n";
+}
+
+Journal::Journal(std::string path) : path_(std::move(path)) {
+  descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) {
+    throw CreateError(fmt::format("{}: cannot create: {}", path_, std::strerror(errno)));
+  }
+  append({{"kind", "header"}, {"schema_version", kSchemaVersion}});
+}
+
+Journal::~Journal() { close(descriptor_); }
+
+void Journal::append(const nlohmann::json& record) {
+  const std::string line = journal_line(record);
+  const off_t before = lseek(descriptor_, 0, SEEK_END);
+  size_t written = 0;
+  while (written < line.size()) {
+    const ssize_t count = write(descriptor_, line.data() + written, line.size() - written);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) break;
+    written += static_cast<size_t>(count);
+  }
+  if (written == line.size() && fdatasync(descriptor_) == 0) return;
+  const int error = errno;
+  const bool cut = ftruncate(descriptor_, before) == 0;
+  struct statvfs disk {};
+  const double free_bytes =
+      fstatvfs(descriptor_, &disk) == 0
+          ? static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize)
+          : 0;
+  throw IoError(fmt::format("{}: cannot append a record of {} bytes: {} ({:.0f} bytes free){}",
+                            path_, line.size(), std::strerror(error), free_bytes,
+                            cut ? "" : "; the last line may be torn"));
+}
+
+bool read_journal(const std::string& path,
+                  const std::function<void(const nlohmann::json&)>& visit) {
+  const std::string text = read_text(path, kLargestJournal);
+  if (text.empty()) throw DataError(fmt::format("{}: empty, expected a journal", path));
+  Index number = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    ++number;
+    const size_t end = text.find('\n', begin);
+    if (end == std::string::npos) return false;  // torn
+    const std::string_view line = std::string_view(text).substr(begin, end - begin);
+    const nlohmann::json record = open_line(line, path, number);
+    begin = end + 1;
+    if (number > 1) {
+      visit(record);
+      continue;
+    }
+    if (record["kind"] != "header" || !record.contains("schema_version")) {
+      throw DataError(fmt::format("{}:1: not a journal: no header", path));
+    }
+    if (record["schema_version"] != kSchemaVersion) {
+      throw DataError(fmt::format("{}:1: schema version {}, this program reads {}", path,
+                                  record["schema_version"].dump(), kSchemaVersion));
+    }
+  }
+  return true;
+}
+
+}  // namespace longattn

@@ -1,0 +1,237 @@
+#include "experiments/judge/errors.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/random.h"
+#include "core/softmax_definition.h"
+#include "core/tolerance.h"
+#include "experiments/judge/statistics.h"
+
+namespace longattn {
+namespace {
+
+constexpr Index kRowsAtOnce = 8;
+
+// Some queries of one (batch entry, head), judged together.
+struct Chunk {
+  Index batch_entry, head;
+  std::vector<Index> queries;
+};
+
+// What is learnt from one query row.
+struct RowJudgement {
+  double ratio = 0, resolution = 0;
+  double error2 = 0, full2 = 0, floor2 = 0, max_abs = 0;
+  double mass = 0;
+  bool finite = true;
+};
+
+std::vector<Chunk> draw_rows(const Problem& p, const JudgeSettings& settings) {
+  const Index groups = p.batch * p.num_heads;
+  std::vector<Chunk> chunks;
+  for (Index group = 0; group < groups; ++group) {
+    const Index share = settings.rows * (group + 1) / groups - settings.rows * group / groups;
+    const Index count = std::min(std::max<Index>(share, 1), p.query_len);
+    const CounterRandom random(settings.seed,
+                               make_stream(0x50B5, static_cast<std::uint64_t>(group)));
+    std::vector<Index> queries;
+    for (Index n = 0; n < count; ++n) queries.push_back(permuted(random, p.query_len, n));
+    std::ranges::sort(queries);
+    for (Index n = 0; n < count; n += kRowsAtOnce) {
+      const auto begin = queries.begin() + n;
+      chunks.push_back({group / p.num_heads,
+                        group % p.num_heads,
+                        {begin, begin + std::min(kRowsAtOnce, count - n)}});
+    }
+  }
+  return chunks;
+}
+
+// Full attention of one row as a plain float32 program would have it: what rounding alone costs.
+Eigen::VectorXd full_row_in_float(const Problem& p, const Inputs& inputs, Index b, Index h,
+                                  Index query) {
+  std::vector<float> q(static_cast<size_t>(p.head_dim)), k(q.size());
+  std::vector<float> v(static_cast<size_t>(p.value_dim)), output(v.size(), 0.0f);
+  std::vector<float> scores(static_cast<size_t>(p.key_len));
+  load_floats(p.dtype, inputs.queries.row(b, h, query), p.head_dim, q.data());
+  const auto scale = static_cast<float>(p.effective_scale());
+  float largest = -std::numeric_limits<float>::infinity();
+  for (Index j = 0; j < p.key_len; ++j) {
+    float& score = scores[static_cast<size_t>(j)];
+    score = -std::numeric_limits<float>::infinity();
+    if (!p.visible(b, query, j)) continue;
+    load_floats(p.dtype, inputs.keys.row(b, p.kv_head(h), j), p.head_dim, k.data());
+    float dot = 0;
+    for (size_t c = 0; c < q.size(); ++c) dot += q[c] * k[c];
+    score = dot * scale + static_cast<float>(p.bias(h, query, j));
+    largest = std::max(largest, score);
+  }
+  float sum = 0;
+  for (Index j = 0; j < p.key_len; ++j) {
+    const float score = scores[static_cast<size_t>(j)];
+    if (score == -std::numeric_limits<float>::infinity()) continue;
+    const float weight = std::exp(score - largest);
+    sum += weight;
+    load_floats(p.dtype, inputs.values.row(b, p.kv_head(h), j), p.value_dim, v.data());
+    for (size_t c = 0; c < v.size(); ++c) output[c] += weight * v[c];
+  }
+  Eigen::VectorXd row = Eigen::VectorXd::Zero(p.value_dim);
+  for (size_t c = 0; sum > 0 && c < output.size(); ++c) {
+    row(static_cast<Index>(c)) = static_cast<double>(output[c] / sum);
+  }
+  return row;
+}
+
+// max |difference| / tolerance of one row, as worst_ratio does for many.
+double row_ratio(const ExpectedRows& expected, Index r, const Eigen::VectorXd& forward) {
+  double worst = 0;
+  for (Index c = 0; c < forward.size(); ++c) {
+    const double difference = std::abs(forward(c) - expected.output(r, c));
+    if (difference == 0) continue;
+    const double ratio = difference / expected.tolerance(r, c);
+    if (std::isnan(ratio)) return std::numeric_limits<double>::infinity();
+    worst = std::max(worst, ratio);
+  }
+  return worst;
+}
+
+std::vector<RowJudgement> judge_chunk(const Attention& attention, const Inputs& inputs,
+                                      const Definition& own, const Chunk& chunk,
+                                      const TensorView& output) {
+  const Problem& p = attention.problem();
+  const Index b = chunk.batch_entry, h = chunk.head;
+  const ExpectedRows expected = expected_rows(attention, inputs, own, b, h, chunk.queries);
+  const Rows full = softmax_definition(p, inputs, b, h)->rows(chunk.queries);
+  const Eigen::MatrixXd exact = weigh_values(p, inputs, full, b, h).output;
+  std::vector<RowJudgement> judgements;
+  for (size_t n = 0; n < chunk.queries.size(); ++n) {
+    const auto r = static_cast<Index>(n);
+    const Index query = chunk.queries[n];
+    Eigen::VectorXd forward(p.value_dim);
+    for (Index c = 0; c < p.value_dim; ++c) {
+      forward(c) = static_cast<double>(output.row(b, h, query)[c]);
+    }
+    RowJudgement j;
+    j.finite = forward.allFinite() || !expected.output.row(r).allFinite();
+    j.ratio = row_ratio(expected, r, forward);
+    const double norm = expected.output.row(r).norm();
+    if (norm > 0) j.resolution = expected.tolerance.row(r).norm() / norm;
+    const Eigen::VectorXd difference = (expected.output.row(r) - exact.row(r)).transpose();
+    j.error2 = difference.squaredNorm();
+    j.full2 = exact.row(r).squaredNorm();
+    j.max_abs = difference.cwiseAbs().maxCoeff();
+    const Eigen::VectorXd rounded = full_row_in_float(p, inputs, b, h, query);
+    j.floor2 = (rounded - exact.row(r).transpose()).squaredNorm();
+    for (Index key = 0; key < p.key_len; ++key) {
+      if (expected.rows.weights(r, key) != 0) j.mass += full.weights(r, key);
+    }
+    judgements.push_back(j);
+  }
+  return judgements;
+}
+
+void summarise(const std::vector<RowJudgement>& rows, const Traits& traits,
+               const JudgeSettings& settings, CellResult& result) {
+  const auto count = static_cast<Index>(rows.size());
+  const auto over = [&](std::span<const Index> sample, auto value) {
+    double sum = 0;
+    for (Index n : sample) sum += value(rows[static_cast<size_t>(n)]);
+    return sum;
+  };
+  const auto error2 = [](const RowJudgement& row) { return row.error2; };
+  const auto full2 = [](const RowJudgement& row) { return row.full2; };
+  result.sampled_rows = count;
+  double ratio = 0, resolution = 0, max_abs = 0, floor2 = 0, all_full2 = 0, worst_row = 0;
+  for (const RowJudgement& row : rows) {
+    ratio = std::max(ratio, row.ratio);
+    resolution = std::max(resolution, row.resolution);
+    max_abs = std::max(max_abs, row.max_abs);
+    floor2 += row.floor2;
+    all_full2 += row.full2;
+    if (row.full2 > 0) worst_row = std::max(worst_row, std::sqrt(row.error2 / row.full2));
+  }
+  result.implementation_ratio = ratio;
+  result.gate_resolution = resolution;
+  result.max_abs_error = max_abs;
+  if (all_full2 > 0) {
+    result.relative_error = bootstrap(
+        count,
+        [&](std::span<const Index> sample) {
+          const double denominator = over(sample, full2);
+          return denominator > 0 ? std::sqrt(over(sample, error2) / denominator) : 0.0;
+        },
+        settings.seed);
+    result.relative_error_floor = std::sqrt(floor2 / all_full2);
+    result.row_error_median = bootstrap(
+        count,
+        [&](std::span<const Index> sample) {
+          std::vector<double> errors;
+          for (Index n : sample) {
+            const RowJudgement& row = rows[static_cast<size_t>(n)];
+            if (row.full2 > 0) errors.push_back(std::sqrt(row.error2 / row.full2));
+          }
+          return errors.empty() ? 0.0 : median(errors);
+        },
+        settings.seed);
+    result.row_error_worst = worst_row;
+  }
+  if (traits.rows != Traits::Rows::signed_) {
+    result.captured_mass = bootstrap(
+        count,
+        [&](std::span<const Index> sample) {
+          return over(sample, [](const RowJudgement& row) { return row.mass; }) /
+                 static_cast<double>(sample.size());
+        },
+        settings.seed);
+  }
+}
+
+}  // namespace
+
+void judge_errors(const Attention& attention, const Traits& traits, const Inputs& inputs,
+                  const JudgeSettings& settings, Context& context, CellResult& result) {
+  const Problem& p = attention.problem();
+  Tensor output({p.batch, p.num_heads, p.query_len, p.value_dim});
+  attention.forward(inputs, {output.mutable_view(), {}}, context);
+  if (p.query_len == 0) return;
+  const std::vector<Chunk> chunks = draw_rows(p, settings);
+  std::vector<std::unique_ptr<Definition>> definitions;
+  for (Index b = 0; b < p.batch; ++b) {
+    for (Index h = 0; h < p.num_heads; ++h) {
+      definitions.push_back(attention.definition(inputs, b, h));
+    }
+  }
+  std::vector<std::vector<RowJudgement>> judged(chunks.size());
+  context.arena().for_each(static_cast<Index>(chunks.size()), [&](Index n, int) {
+    const Chunk& chunk = chunks[static_cast<size_t>(n)];
+    const Index group = chunk.batch_entry * p.num_heads + chunk.head;
+    judged[static_cast<size_t>(n)] = judge_chunk(
+        attention, inputs, *definitions[static_cast<size_t>(group)], chunk, output.mutable_view());
+  });
+  std::vector<RowJudgement> rows;
+  for (const auto& part : judged) rows.insert(rows.end(), part.begin(), part.end());
+  const auto broken = std::ranges::count_if(rows, [](const RowJudgement& r) { return !r.finite; });
+  if (broken > 0) {
+    result.sampled_rows = static_cast<Index>(rows.size());
+    result.status = Status::nan;
+    result.reason = fmt::format(
+        "{} of {} sampled rows hold NaN or infinity where the definition is "
+        "finite",
+        broken, rows.size());
+    return;
+  }
+  summarise(rows, traits, settings, result);
+  if (*result.implementation_ratio > 1) {
+    result.status = Status::nonconforming;
+    result.reason = fmt::format(
+        "forward differs from its own definition by {:.3g} times what "
+        "rounding explains",
+        *result.implementation_ratio);
+  }
+}
+
+}  // namespace longattn

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <atomic>
+#include <string>
+
+#include "experiments/cell.h"
+
+namespace longattn {
+
+/// Limits of one worker process.
+struct WorkerLimits {
+  double time_s = 60;
+  double memory_bytes = 8e9;  ///< of its data segment and private mappings, thread stacks added
+  int threads = 1;
+};
+
+/// How a worker ended.
+struct WorkerOutcome {
+  Status status = Status::ok;  ///< ok, oom, timeout or crash
+  std::string reason;          ///< one sentence; empty when ok
+  std::string output;          ///< what it wrote to its result pipe
+  std::string log;             ///< end of its standard error, at most 4 KiB
+  double elapsed_s = 0;
+  bool interrupted = false;  ///< ended by `stop`
+};
+
+// File descriptors that a worker finds open.
+inline constexpr int kWorkerInputs = 3, kWorkerResult = 4;
+
+/// Runs this very program as `__worker` in a process of its own: request on standard input, shared
+/// inputs on descriptor 3, result on descriptor 4. Its own process group, killed as a whole at the
+/// time limit (SIGTERM, two seconds later SIGKILL), when `stop` becomes non-zero, and when the
+/// parent dies. Throws IoError when no process can be made.
+WorkerOutcome run_worker(const std::string& request, int inputs, const WorkerLimits& limits,
+                         const std::atomic<int>& stop);
+
+}  // namespace longattn

@@ -1,0 +1,205 @@
+#include "experiments/measure/worker.h"
+
+#include <benchmark/benchmark.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <iostream>
+#include <iterator>
+#include <new>
+
+#include "core/error.h"
+#include "experiments/inputs/shared_inputs.h"
+#include "experiments/judge/errors.h"
+#include "experiments/measure/memory.h"
+#include "experiments/measure/spawn.h"
+#include "experiments/serialize.h"
+
+namespace longattn {
+namespace {
+
+using nlohmann::json;
+
+constexpr Index kPictureSide = 96;
+
+// Everything a pass needs, built from the request.
+struct Task {
+  Task(const WorkerRequest& r, const Variant& v, MappedInputs& mapped)
+      : request(r),
+        variant(v),
+        options(v.options, r.cell.options),
+        attention(make_attention(v, r.cell.problem, options)),
+        inputs(mapped.inputs(v)),
+        context(r.cell.threads) {}
+
+  const WorkerRequest& request;
+  const Variant& variant;
+  Options options;
+  std::unique_ptr<const Attention> attention;
+  Inputs inputs;
+  Context context;
+};
+
+Tensor make_output(const Problem& p) {
+  return Tensor({p.batch, p.num_heads, p.query_len, p.value_dim});
+}
+
+// Keeps the seconds per iteration; Google Benchmark would print them.
+class TimeReporter final : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      if (run.run_type == Run::RT_Iteration && run.iterations > 0) {
+        seconds = run.real_accumulated_time / static_cast<double>(run.iterations);
+      }
+    }
+  }
+  double seconds = 0;
+};
+
+void measure_time(Task& task, CellResult& result) {
+  Tensor output = make_output(task.attention->problem());
+  const Outputs outputs{output.mutable_view(), {}};
+  task.attention->forward(task.inputs, outputs, task.context);  // warms caches, takes scratch
+  benchmark::RegisterBenchmark("forward",
+                               [&](benchmark::State& state) {
+                                 for (auto step : state) {
+                                   static_cast<void>(step);
+                                   task.attention->forward(task.inputs, outputs, task.context);
+                                   benchmark::ClobberMemory();
+                                 }
+                               })
+      ->UseRealTime()
+      ->MinTime(task.request.min_time_s);
+  TimeReporter reporter;
+  benchmark::RunSpecifiedBenchmarks(&reporter);
+  if (!(reporter.seconds > 0)) throw Error("the benchmark library reported no time");
+  result.round_seconds = {reporter.seconds};
+}
+
+void measure_memory(Task& task, CellResult& result) {
+  Tensor output = make_output(task.attention->problem());
+  const MemoryUse use = measure_memory_of([&] {
+    task.attention->forward(task.inputs, {output.mutable_view(), {}}, task.context);
+  });
+  result.workspace_bytes = static_cast<double>(task.context.workspace().peak_bytes());
+  result.heap_peak_bytes = use.heap_peak_bytes;
+  result.rss_peak_bytes = use.rss_peak_bytes;
+}
+
+void measure_errors(Task& task, CellResult& result) {
+  const Problem& p = task.attention->problem();
+  judge_errors(*task.attention, task.variant.traits(p, task.options), task.inputs,
+               {task.request.error_rows, task.request.seed}, task.context, result);
+}
+
+// |weights| of the first head: the mean over the queries of a bin, summed over its keys.
+json draw_pattern(const Task& task) {
+  const Problem& p = task.attention->problem();
+  const Index rows = std::min(kPictureSide, p.query_len);
+  const Index columns = std::min(kPictureSide, p.key_len);
+  std::vector<float> mass(static_cast<size_t>(rows * columns), 0.0f);
+  const auto definition = task.attention->definition(task.inputs, 0, 0);
+  for (Index r = 0; r < rows; ++r) {
+    const Index first = r * p.query_len / rows, last = (r + 1) * p.query_len / rows;
+    std::vector<Index> queries;
+    for (Index i = first; i < last; ++i) queries.push_back(i);
+    const Eigen::MatrixXd weights = definition->rows(queries).weights.cwiseAbs();
+    for (Index c = 0; c < columns; ++c) {
+      const Index begin = c * p.key_len / columns, end = (c + 1) * p.key_len / columns;
+      const double sum = weights.middleCols(begin, end - begin).sum();
+      mass[static_cast<size_t>(r * columns + c)] =
+          static_cast<float>(sum / static_cast<double>(last - first));
+    }
+  }
+  return {{"rows", rows}, {"columns", columns}, {"mass", mass}};
+}
+
+json run_pass(const WorkerRequest& request, const Variant& variant) {
+  CellResult result;
+  try {
+    MappedInputs mapped(kWorkerInputs, request.layout);
+    mapped.touch();
+    Task task(request, variant, mapped);
+    switch (request.pass) {
+      case Pass::pattern:
+        return {{"pattern", draw_pattern(task)}};
+      case Pass::error:
+        measure_errors(task, result);
+        break;
+      case Pass::memory:
+        measure_memory(task, result);
+        break;
+      case Pass::time:
+        measure_time(task, result);
+        break;
+    }
+  } catch (const std::bad_alloc&) {
+    result = {};
+    result.status = Status::oom;
+    result.reason = "memory limit reached: an allocation failed";
+  }
+  return {{"result", measurements_to_json(result)}};
+}
+
+WorkerRequest read_request() {
+  const std::string text{std::istreambuf_iterator<char>(std::cin), {}};
+  const json in = json::parse(text, nullptr, false);
+  if (!in.is_object()) throw DataError("__worker is started by `run`, not by hand");
+  WorkerRequest request;
+  const auto pass = in.at("pass").get<std::string>();
+  for (Pass candidate : {Pass::error, Pass::memory, Pass::time, Pass::pattern}) {
+    if (to_string(candidate) == pass) request.pass = candidate;
+  }
+  request.cell = cell_from_json(in.at("cell"));
+  request.layout = in.at("layout");
+  request.min_time_s = in.at("min_time_s");
+  request.error_rows = in.at("error_rows");
+  request.seed = in.at("seed");
+  return request;
+}
+
+void write_result(const json& result) {
+  const std::string text = result.dump(-1, ' ', false, json::error_handler_t::replace);
+  for (size_t written = 0; written < text.size();) {
+    const ssize_t count = write(kWorkerResult, text.data() + written, text.size() - written);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) throw IoError("worker: cannot write its result");
+    written += static_cast<size_t>(count);
+  }
+}
+
+}  // namespace
+
+std::string_view to_string(Pass pass) {
+  switch (pass) {
+    case Pass::error:
+      return "error";
+    case Pass::memory:
+      return "memory";
+    case Pass::time:
+      return "time";
+    case Pass::pattern:
+      return "pattern";
+  }
+  return "?";
+}
+
+std::string to_text(const WorkerRequest& request) {
+  return json{{"pass", to_string(request.pass)},  {"cell", to_json(request.cell)},
+              {"layout", request.layout},         {"min_time_s", request.min_time_s},
+              {"error_rows", request.error_rows}, {"seed", request.seed}}
+      .dump();
+}
+
+int serve_worker(std::span<const Variant* const> variants) {
+  const WorkerRequest request = read_request();
+  const Variant* variant = find_variant(variants, request.cell.variant);
+  if (variant == nullptr) throw OptionError("worker: unknown variant " + request.cell.variant);
+  write_result(run_pass(request, *variant));
+  return 0;
+}
+
+}  // namespace longattn

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "core/variant.h"
+#include "experiments/cell.h"
+
+namespace longattn {
+
+/// What one worker process is asked to do.
+enum class Pass { error, memory, time, pattern };
+std::string_view to_string(Pass pass);
+
+/// The request for one pass over one cell.
+struct WorkerRequest {
+  Pass pass = Pass::error;
+  Cell cell;
+  std::string layout;  ///< of the shared inputs
+  double min_time_s = 0.02;
+  Index error_rows = 256;
+  std::uint64_t seed = 1;
+};
+std::string to_text(const WorkerRequest& request);
+
+/// The whole life of a worker: reads its request from standard input, maps the inputs, measures,
+/// writes one JSON object to the result descriptor:
+///   error, memory, time   {"result": {status, reason, measured fields}}
+///   pattern               {"pattern": {rows, columns, mass}}
+/// Returns the exit code; a failure to allocate is a result (oom), other exceptions are thrown.
+int serve_worker(std::span<const Variant* const> variants);
+
+}  // namespace longattn

@@ -1,0 +1,106 @@
+#include "experiments/plan.h"
+
+#include <fmt/format.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <map>
+
+#include "core/io/file.h"
+#include "experiments/serialize.h"
+
+namespace longattn {
+namespace {
+
+std::string hex(XXH64_hash_t hash) { return fmt::format("{:016x}", hash); }
+
+std::string hash_text(std::string_view text) {
+  return hex(XXH3_64bits(text.data(), text.size()));
+}
+
+// Of a trace: its bytes, read once, in pieces.
+std::string hash_file(const std::string& path) {
+  const InputFile file(path);
+  XXH3_state_t state;
+  XXH3_64bits_reset(&state);
+  std::vector<std::byte> buffer(1 << 20);
+  for (Index offset = 0; offset < file.size();) {
+    const Index count = std::min(static_cast<Index>(buffer.size()), file.size() - offset);
+    const std::span<std::byte> piece(buffer.data(), static_cast<size_t>(count));
+    file.read(offset, piece);
+    XXH3_64bits_update(&state, piece.data(), piece.size());
+    offset += count;
+  }
+  return hex(XXH3_64bits_digest(&state));
+}
+
+std::string input_hash(const InputSpec& input, std::map<std::string, std::string>& files) {
+  if (input.kind == InputSpec::Kind::gaussian) {
+    return hash_text(fmt::format("gaussian {} {}", input.seed, input.temperature));
+  }
+  const auto [found, fresh] = files.try_emplace(input.path);
+  if (fresh) found->second = hash_file(input.path);
+  return hash_text(fmt::format("{} layer {}", found->second, input.layer));
+}
+
+// Everything that determines the numbers, and nothing else: not the label, not the file's name.
+std::string cell_id(const Cell& cell) {
+  nlohmann::json text = to_json(cell);
+  text["input"] = cell.input_hash;
+  text.erase("id");
+  return hash_text(text.dump());
+}
+
+std::string gigabytes(double bytes) { return fmt::format("{:.3g} GB", bytes / 1e9); }
+
+std::string memory_excess(const Cost& cost, const Problem& p, double limit) {
+  const auto queries = static_cast<double>(p.batch * p.num_heads * p.query_len);
+  const double outputs = 4 * queries * static_cast<double>(p.value_dim);
+  const double needed = cost.workspace_bytes + outputs;
+  if (needed <= limit) return "";
+  return fmt::format("needs {} (workspace {} + output {}), limit {}", gigabytes(needed),
+                     gigabytes(cost.workspace_bytes), gigabytes(outputs), gigabytes(limit));
+}
+
+PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& variant, int threads,
+                      const Limits& limits) {
+  PlannedCell planned;
+  planned.variant = variant.variant;
+  planned.options = variant.options;
+  planned.cell.input = request.input;
+  planned.cell.variant = variant.variant->name;
+  planned.cell.problem = request.problem;
+  planned.cell.threads = threads;
+  for (const auto& [name, value] : variant.options.all()) {
+    planned.cell.options.emplace_back(name, to_text(value));
+  }
+  planned.growth = variant.variant->growth(variant.options);
+  planned.unsupported = variant.variant->unsupported(request.problem, variant.options);
+  if (!planned.unsupported.empty()) return planned;
+  planned.traits = variant.variant->traits(request.problem, variant.options);
+  planned.cost = make_attention(*variant.variant, request.problem, variant.options)->cost(threads);
+  planned.skipped = memory_excess(*planned.cost, request.problem, limits.memory_bytes);
+  return planned;
+}
+
+}  // namespace
+
+std::vector<PlannedCell> make_plan(const Experiment& experiment) {
+  std::vector<PlannedCell> plan;
+  std::map<std::string, std::string> files;
+  for (const ProblemRequest& request : experiment.problems) {
+    const std::string hash = input_hash(request.input, files);
+    for (const VariantRequest& variant : experiment.variants) {
+      for (int threads : experiment.threads) {
+        PlannedCell planned = plan_cell(request, variant, threads, experiment.limits);
+        planned.cell.input_hash = hash;
+        planned.cell.id = cell_id(planned.cell);
+        plan.push_back(std::move(planned));
+      }
+    }
+  }
+  return plan;
+}
+
+}  // namespace longattn

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/variant.h"
+#include "experiments/cell.h"
+#include "experiments/config/experiment.h"
+
+namespace longattn {
+
+/// One cell of an experiment, with what is known before it runs.
+struct PlannedCell {
+  Cell cell;
+  const Variant* variant = nullptr;
+  Options options;
+  std::string unsupported;   ///< the variant's reason, or empty
+  std::string skipped;       ///< why it is not started, with the figures, or empty
+  std::optional<Cost> cost;  ///< predicted; empty if unsupported
+  Traits traits;
+  Growth growth;
+};
+
+/// Every combination, in the order input, length, variant, threads. A cell whose predicted memory
+/// (workspace, inputs and outputs) exceeds the limit is marked skipped. Throws like read_trace when a
+/// trace has changed since the config was read.
+std::vector<PlannedCell> make_plan(const Experiment& experiment);
+
+}  // namespace longattn

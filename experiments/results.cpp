@@ -1,0 +1,122 @@
+#include "experiments/results.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "experiments/journal.h"
+#include "experiments/judge/statistics.h"
+#include "experiments/serialize.h"
+
+namespace longattn {
+namespace {
+
+using nlohmann::json;
+
+CellResult& find_cell(RunResults& results, const json& record) {
+  const auto id = record.at("id").get<std::string>();
+  for (CellResult& result : results.cells) {
+    if (result.cell.id == id) return result;
+  }
+  throw DataError(fmt::format("journal: record of cell {} which is not in the plan", id));
+}
+
+// What is known of a cell before anything is measured.
+void add_cell(const json& record, RunResults& results) {
+  CellResult result;
+  result.cell = cell_from_json(record.at("cell"));
+  apply_measurements(record.at("planned"), result);
+  results.cells.push_back(std::move(result));
+}
+
+void apply_verdict(const json& record, RunResults& results) {
+  CellResult& result = find_cell(results, record);
+  const Status before = result.status;
+  const std::string reason = result.reason;
+  apply_measurements(record.at("result"), result);
+  // The first failure stays: a later pass that went well does not undo it.
+  if (before != Status::ok) {
+    result.status = before;
+    result.reason = reason;
+  }
+}
+
+void add_pattern(const json& record, RunResults& results) {
+  PatternPicture picture;
+  picture.cell_id = record.at("id");
+  const json& in = record.at("pattern");
+  picture.rows = in.at("rows");
+  picture.columns = in.at("columns");
+  picture.mass = in.at("mass").get<std::vector<float>>();
+  results.patterns.push_back(std::move(picture));
+}
+
+void add_run(const json& record, RunResults& results) {
+  results.experiment = record.at("experiment");
+  results.command = record.at("command");
+  results.config_text = record.at("config");
+  for (const json& fact : record.at("provenance")) {
+    results.provenance.emplace_back(fact.at(0).get<std::string>(), fact.at(1).get<std::string>());
+  }
+}
+
+}  // namespace
+
+void apply_record(const json& record, RunResults& results) {
+  const json& kind = record.at("kind");
+  if (kind == "run") {
+    add_run(record, results);
+  } else if (kind == "cell") {
+    add_cell(record, results);
+  } else if (kind == "error" || kind == "memory" || kind == "time") {
+    apply_verdict(record, results);
+  } else if (kind == "pattern") {
+    add_pattern(record, results);
+  } else if (kind == "end") {
+    results.provenance.emplace_back("ended", record.at("status").get<std::string>());
+  } else {
+    throw DataError("journal: unknown record kind " + kind.dump());
+  }
+}
+
+void finish_results(RunResults& results) {
+  for (CellResult& result : results.cells) {
+    if (result.status == Status::nonconforming || result.status == Status::nan) {
+      result.round_seconds.clear();  // a wrong result has no speed
+    }
+    if (!result.round_seconds.empty()) result.time_s = median_interval(result.round_seconds);
+  }
+  for (PatternPicture& picture : results.patterns) {
+    for (const CellResult& result : results.cells) {
+      if (result.cell.id == picture.cell_id) {
+        picture.title = short_label(result.cell, results.cells);
+        picture.title +=
+            fmt::format(", {}, {} tokens", result.cell.input.label, result.cell.problem.key_len);
+      }
+    }
+  }
+}
+
+RunResults results_from_folder(const std::string& folder) {
+  RunResults results;
+  results.folder = folder;
+  const std::string path = (std::filesystem::path(folder) / "journal.jsonl").string();
+  if (!std::filesystem::exists(path)) {
+    throw IoError(fmt::format("{}: no journal.jsonl in it; expected the folder of a run", folder));
+  }
+  bool whole = false;
+  try {
+    whole = read_journal(path, [&](const json& record) { apply_record(record, results); });
+  } catch (const json::exception& error) {
+    throw DataError(fmt::format("{}: {}", path, error.what()));
+  } catch (const std::invalid_argument& error) {
+    throw DataError(fmt::format("{}: {}", path, error.what()));
+  }
+  if (!whole) results.provenance.emplace_back("journal", "the last line is torn and left out");
+  finish_results(results);
+  return results;
+}
+
+}  // namespace longattn

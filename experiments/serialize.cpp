@@ -1,0 +1,182 @@
+#include "experiments/serialize.h"
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+namespace longattn {
+
+using nlohmann::json;
+
+namespace {
+
+// JSON has no infinity; a ratio may well be infinite.
+json number(double value) {
+  if (std::isfinite(value)) return value;
+  return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
+}
+
+double number_from(const json& value) {
+  if (!value.is_string()) return value.get<double>();
+  const auto text = value.get<std::string>();
+  if (text == "inf") return std::numeric_limits<double>::infinity();
+  if (text == "-inf") return -std::numeric_limits<double>::infinity();
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+template <class T>
+T enumerator(std::optional<T> value, const json& text) {
+  if (!value) throw std::invalid_argument("unknown word " + text.dump());
+  return *value;
+}
+
+// One list of fields for both directions.
+template <class Result, class Visit>
+void for_each_measurement(Result& r, Visit visit) {
+  visit("time_s", r.time_s);
+  visit("workspace_bytes", r.workspace_bytes);
+  visit("workspace_predicted_bytes", r.workspace_predicted_bytes);
+  visit("heap_peak_bytes", r.heap_peak_bytes);
+  visit("rss_peak_bytes", r.rss_peak_bytes);
+  visit("flops", r.flops);
+  visit("scored_pairs", r.scored_pairs);
+  visit("implementation_ratio", r.implementation_ratio);
+  visit("gate_resolution", r.gate_resolution);
+  visit("relative_error", r.relative_error);
+  visit("relative_error_floor", r.relative_error_floor);
+  visit("row_error_median", r.row_error_median);
+  visit("row_error_worst", r.row_error_worst);
+  visit("max_abs_error", r.max_abs_error);
+  visit("captured_mass", r.captured_mass);
+  visit("causal_sees_future", r.causal_sees_future);
+  visit("growth_time", r.growth_time);
+  visit("growth_memory", r.growth_memory);
+}
+
+struct Write {
+  json& out;
+  void operator()(const char* name, const std::optional<double>& value) const {
+    if (value) out[name] = number(*value);
+  }
+  void operator()(const char* name, const std::optional<Estimate>& value) const {
+    if (value) out[name] = {number(value->value), number(value->low), number(value->high)};
+  }
+};
+
+struct Read {
+  const json& in;
+  void operator()(const char* name, std::optional<double>& value) const {
+    if (in.contains(name)) value = number_from(in[name]);
+  }
+  void operator()(const char* name, std::optional<Estimate>& value) const {
+    if (!in.contains(name)) return;
+    const json& three = in[name];
+    value = Estimate{number_from(three.at(0)), number_from(three.at(1)), number_from(three.at(2))};
+  }
+};
+
+}  // namespace
+
+json to_json(const Problem& p) {
+  json out = {
+      {"batch", p.batch},         {"num_heads", p.num_heads},    {"num_kv_heads", p.num_kv_heads},
+      {"query_len", p.query_len}, {"key_len", p.key_len},        {"head_dim", p.head_dim},
+      {"value_dim", p.value_dim}, {"dtype", to_string(p.dtype)}, {"causal", p.mask.causal}};
+  if (p.scale) out["scale"] = *p.scale;
+  if (!p.mask.key_lengths.empty()) out["key_lengths"] = p.mask.key_lengths;
+  if (!p.mask.document_ids.empty()) out["document_ids"] = p.mask.document_ids;
+  if (!p.mask.alibi_slopes.empty()) out["alibi_slopes"] = p.mask.alibi_slopes;
+  return out;
+}
+
+Problem problem_from_json(const json& in) {
+  Problem p;
+  p.batch = in.at("batch");
+  p.num_heads = in.at("num_heads");
+  p.num_kv_heads = in.at("num_kv_heads");
+  p.query_len = in.at("query_len");
+  p.key_len = in.at("key_len");
+  p.head_dim = in.at("head_dim");
+  p.value_dim = in.at("value_dim");
+  p.dtype = enumerator(dtype_from_string(in.at("dtype").get<std::string>()), in["dtype"]);
+  p.mask.causal = in.at("causal");
+  if (in.contains("scale")) p.scale = in["scale"].get<double>();
+  if (in.contains("key_lengths")) p.mask.key_lengths = in["key_lengths"].get<std::vector<Index>>();
+  if (in.contains("document_ids")) {
+    p.mask.document_ids = in["document_ids"].get<std::vector<Index>>();
+  }
+  if (in.contains("alibi_slopes")) {
+    p.mask.alibi_slopes = in["alibi_slopes"].get<std::vector<double>>();
+  }
+  return p;
+}
+
+json to_json(const Cell& cell) {
+  json input = {{"label", cell.input.label}, {"hash", cell.input_hash}};
+  if (cell.input.kind == InputSpec::Kind::gaussian) {
+    input["kind"] = "gaussian";
+    input["seed"] = cell.input.seed;
+    input["temperature"] = cell.input.temperature;
+  } else {
+    input["kind"] = "trace";
+    input["path"] = cell.input.path;
+    input["layer"] = cell.input.layer;
+  }
+  json options = json::array();
+  for (const auto& [name, text] : cell.options) options.push_back({name, text});
+  return {{"id", cell.id},
+          {"input", input},
+          {"variant", cell.variant},
+          {"options", options},
+          {"problem", to_json(cell.problem)},
+          {"threads", cell.threads}};
+}
+
+Cell cell_from_json(const json& in) {
+  Cell cell;
+  cell.id = in.at("id");
+  const json& input = in.at("input");
+  cell.input.label = input.at("label");
+  cell.input_hash = input.at("hash");
+  if (input.at("kind") == "gaussian") {
+    cell.input.kind = InputSpec::Kind::gaussian;
+    cell.input.seed = input.at("seed");
+    cell.input.temperature = input.at("temperature");
+  } else {
+    cell.input.kind = InputSpec::Kind::trace;
+    cell.input.path = input.at("path");
+    cell.input.layer = input.at("layer");
+  }
+  cell.variant = in.at("variant");
+  for (const json& option : in.at("options")) {
+    cell.options.emplace_back(option.at(0).get<std::string>(), option.at(1).get<std::string>());
+  }
+  cell.problem = problem_from_json(in.at("problem"));
+  cell.threads = in.at("threads");
+  return cell;
+}
+
+json measurements_to_json(const CellResult& result) {
+  json out = {{"status", to_string(result.status)}};
+  if (!result.reason.empty()) out["reason"] = result.reason;
+  if (!result.round_seconds.empty()) out["round_seconds"] = result.round_seconds;
+  if (result.sampled_rows > 0) out["sampled_rows"] = result.sampled_rows;
+  if (result.declared_exact) out["declared_exact"] = true;
+  for_each_measurement(result, Write{out});
+  return out;
+}
+
+void apply_measurements(const json& in, CellResult& result) {
+  result.status = enumerator(status_from_string(in.at("status").get<std::string>()), in["status"]);
+  if (in.contains("reason")) result.reason = in["reason"];
+  if (in.contains("round_seconds")) {
+    for (double seconds : in["round_seconds"].get<std::vector<double>>()) {
+      result.round_seconds.push_back(seconds);
+    }
+  }
+  if (in.contains("sampled_rows")) result.sampled_rows = in["sampled_rows"];
+  if (in.contains("declared_exact")) result.declared_exact = in["declared_exact"];
+  for_each_measurement(result, Read{in});
+}
+
+}  // namespace longattn

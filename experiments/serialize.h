@@ -1,0 +1,21 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "experiments/cell.h"
+
+namespace longattn {
+
+// Plain data as JSON objects and back. Reading throws nlohmann::json::exception on what does not
+// fit.
+nlohmann::json to_json(const Problem& problem);
+Problem problem_from_json(const nlohmann::json& json);
+nlohmann::json to_json(const Cell& cell);
+Cell cell_from_json(const nlohmann::json& json);
+
+/// The measured fields of a result (everything but the cell); what was not measured is left out.
+nlohmann::json measurements_to_json(const CellResult& result);
+/// Sets those fields of `result` that the object has; leaves the others alone.
+void apply_measurements(const nlohmann::json& json, CellResult& result);
+
+}  // namespace longattn
