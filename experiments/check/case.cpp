@@ -148,14 +148,12 @@ void CaseTensors::scale_key(Index j, float factor) {
   }
 }
 
-Case::Case(const Variant& of, const Options& setting, const Shape& shape, bool extra,
-           const HeapProbe& probe)
+Case::Case(const Variant& of, const Options& setting, const Shape& shape, bool extra)
     : variant(of),
       options(setting),
       problem(shape.problem),
       long_sequence(shape.long_sequence),
       with_extra(extra),
-      heap(probe),
       traits(of.traits(problem, options)),
       attention(make_attention(of, problem, options)),
       tensors(of, problem, shape.temperature, extra),

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,14 +11,6 @@
 #include "experiments/check/shapes.h"
 
 namespace longattn {
-
-/// How heap memory is counted, where the program can: peak() is the most bytes allocated since
-/// reset() beyond what was allocated then.
-struct HeapProbe {
-  std::function<void()> reset;
-  std::function<Index()> peak;
-  explicit operator bool() const { return reset && peak; }
-};
 
 /// Queries, keys, values and the extra tensors of one case.
 class CaseTensors {
@@ -61,14 +52,12 @@ struct Result {
 class Case {
  public:
   /// `unsupported` has accepted the Problem. Throws what making the plan throws.
-  Case(const Variant& variant, const Options& options, const Shape& shape, bool with_extra,
-       const HeapProbe& heap);
+  Case(const Variant& variant, const Options& options, const Shape& shape, bool with_extra);
 
   const Variant& variant;
   const Options options;
   const Problem problem;
   const bool long_sequence, with_extra;
-  const HeapProbe& heap;
   const Traits traits;
   const std::unique_ptr<const Attention> attention;
   const CaseTensors tensors;

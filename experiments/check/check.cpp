@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "experiments/check/case.h"
 #include "experiments/check/laws.h"
 #include "experiments/check/option_settings.h"
 #include "experiments/check/shapes.h"
@@ -82,7 +83,7 @@ class Check {
     std::optional<Case> made;
     ++report_.cases;
     try {
-      made.emplace(variant_, options, shape, with_extra, settings_.heap);
+      made.emplace(variant_, options, shape, with_extra);
     } catch (const std::exception& error) {
       if (!report_.laws.empty()) {
         add_finding(report_.laws.front().law, problem,
@@ -129,6 +130,12 @@ class Check {
 };
 
 }  // namespace
+
+std::vector<LawTally> law_names() {
+  std::vector<LawTally> names;
+  for (const Law& law : conformance_laws()) names.push_back({law.name, law.sentence});
+  return names;
+}
 
 CheckReport check_variant(const Variant& variant, const CheckSettings& settings) {
   return Check(variant, settings).run();

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "core/variant.h"
-#include "experiments/check/case.h"
 
 namespace longattn {
 
@@ -43,8 +42,10 @@ struct CheckSettings {
   Index findings_per_law = 3;     ///< kept in the report
   std::vector<std::string> laws;  ///< only these; empty: all
   bool stop_at_first = false;     ///< at the first finding
-  HeapProbe heap;                 ///< empty: the law `heap` does not run
 };
+
+/// Every law with its sentence, nothing counted.
+std::vector<LawTally> law_names();
 
 /// Holds a variant against every law on every shape and setting that it accepts. What throws is a
 /// finding, and so is a law for every variant that never ran: nothing to check is not conformance.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "experiments/measure/heap_counter.h"
+
 namespace longattn {
 namespace {
 
@@ -30,7 +32,7 @@ bool prefix_stable(const Case& c) {
 bool nested(const Case& c) {
   return !c.with_extra && std::ranges::any_of(c.variant.options, &Option::nested);
 }
-bool heap_counted(const Case& c) { return static_cast<bool>(c.heap); }
+bool heap_counted(const Case&) { return heap_counting_available(); }
 
 constexpr auto kLaws = std::to_array<Law>({
     {"definition", "forward equals W V of the definition, to the derived tolerance", always,

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "experiments/check/laws.h"
+#include "experiments/measure/heap_counter.h"
 
 namespace longattn {
 
@@ -211,9 +212,9 @@ Violation heap_is_left_alone(const Case& c) {
   const Outputs outputs{output.mutable_view(), {}};
   const Inputs inputs = c.inputs();
   c.attention->forward(inputs, outputs, context);
-  c.heap.reset();
+  start_heap_counting();
   c.attention->forward(inputs, outputs, context);
-  const Index peak = c.heap.peak();
+  const Index peak = stop_heap_counting();
   if (peak <= kBookkeeping) return std::nullopt;
   return fmt::format("a second call took {} bytes of heap memory, {} are allowed", peak,
                      kBookkeeping);
