@@ -385,18 +385,20 @@ class Pass {
 
   void add_values(const Tile& tile, Index kv_head, ColumnRange used, Scratch& scratch) {
     const TileMask& mask = scratch.mask;
-    const float* values = nullptr;  // row c is the value of column c
+    const float* values = scratch.values.data();  // row c is the value of column c
     Index stride = layout_.value_columns;
-    if (tile.keys.contiguous() && !layout_.copies_values(inputs_.values)) {
+    const bool in_place = tile.keys.contiguous() && !layout_.copies_values(inputs_.values);
+    if (in_place) {
       values = inputs_.values.float_row(tile.batch_entry, kv_head, tile.keys.begin);
       stride = inputs_.values.strides[2];
     } else {
       load_values(tile, kv_head, used, scratch);
-      values = scratch.values.data();
     }
     if (hides_something(mask, used) && !finite(values, stride, used)) {
-      add_values_one_by_one(values, stride, scratch);
-      return;
+      if (in_place) load_values(tile, kv_head, used, scratch);
+      set_apart_odd_values(used, scratch);
+      values = scratch.values.data();
+      stride = layout_.value_columns;
     }
     for (Index first = 0; first < mask.rows; first += kStrip) {
       const Index count = std::min(kStrip, mask.rows - first);
@@ -434,16 +436,22 @@ class Pass {
     return true;
   }
 
-  // The rare tile with an infinite or NaN value that some query must not see: 0 * NaN is NaN, so
-  // hidden values are left out instead of being multiplied by zero.
-  void add_values_one_by_one(const float* values, Index stride, Scratch& scratch) {
+  // The rare tile with an infinite or NaN value that some query must not see. Hidden, it would
+  // reach the output as 0 * NaN; so it is added here to the rows that see it, and the product gets
+  // zero in its place. For all other rows the product is the same to the bit as if the value were
+  // finite.
+  void set_apart_odd_values(ColumnRange used, Scratch& scratch) {
     const TileMask& mask = scratch.mask;
-    for (Index r = 0; r < mask.rows; ++r) {
-      float* target = scratch.accumulator.data() + r * layout_.value_columns;
-      for (Index c = mask.begin[r]; c < mask.end[r]; ++c) {
-        if (!mask.sees(r, c)) continue;
-        const float weight = scratch.scores[static_cast<size_t>(r * layout_.columns + c)];
-        for (Index k = 0; k < p_.value_dim; ++k) target[k] += weight * values[c * stride + k];
+    for (Index c = used.begin; c < used.end; ++c) {
+      float* value = scratch.values.data() + c * layout_.value_columns;
+      for (Index k = 0; k < p_.value_dim; ++k) {
+        if (std::isfinite(value[k])) continue;
+        for (Index r = 0; r < mask.rows; ++r) {
+          if (!mask.sees(r, c)) continue;
+          scratch.accumulator[static_cast<size_t>(r * layout_.value_columns + k)] +=
+              scratch.scores[static_cast<size_t>(r * layout_.columns + c)] * value[k];
+        }
+        value[k] = 0;
       }
     }
   }
