@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -36,25 +38,26 @@ class Pattern {
     if (fault_ == Fault::shrinks_with_budget) return std::max<Index>(0, 40 - window_);
     return window_;
   }
-  // Whether key j points more along the query than the keys do on average, the future included.
-  std::vector<bool> selected(const Inputs& inputs, Index b, Index head, Index query) const {
+  // How far a key points along the query, and how far keys do on average, the future included: a
+  // stub that selects weighs the keys above average. `q` and `k` have room for a row each.
+  double along(const double* q, const double* k) const {
+    double dot = 0, square = 0;
+    for (Index c = 0; c < p_.head_dim; ++c) {
+      dot += q[c] * k[c];
+      square += k[c] * k[c];
+    }
+    return fault_ == Fault::selects_by_size ? dot : dot / std::sqrt(square);
+  }
+  double average(const Inputs& inputs, Index b, Index head, Index query, double* q,
+                 double* k) const {
     const Index keys = p_.visible_key_len(b);
-    std::vector<double> along(static_cast<size_t>(keys)), q(static_cast<size_t>(p_.head_dim)), k(q);
-    load_row(inputs.queries, b, head, query, q.data());
+    load_row(inputs.queries, b, head, query, q);
     double sum = 0;
     for (Index j = 0; j < keys; ++j) {
-      load_row(inputs.keys, b, p_.kv_head(head), j, k.data());
-      double dot = 0, square = 0;
-      for (size_t c = 0; c < q.size(); ++c) {
-        dot += q[c] * k[c];
-        square += k[c] * k[c];
-      }
-      const double size = fault_ == Fault::selects_by_size ? 1 : std::sqrt(square);
-      sum += along[static_cast<size_t>(j)] = dot / size;
+      load_row(inputs.keys, b, p_.kv_head(head), j, k);
+      sum += along(q, k);
     }
-    std::vector<bool> result;
-    for (double dot : along) result.push_back(dot * static_cast<double>(keys) >= sum);
-    return result;
+    return sum / static_cast<double>(keys);
   }
 
  private:
@@ -68,13 +71,18 @@ class StubDefinition final : public Definition {
  public:
   StubDefinition(const Problem& p, Index window, Fault fault, const Inputs& inputs, Index b,
                  Index head)
-      : problem_(p), fault_(fault), b_(b), head_(head), pattern_(problem_, window, fault) {
+      : problem_(p),
+        fault_(fault),
+        b_(b),
+        head_(head),
+        inputs_(inputs),
+        pattern_(problem_, window, fault) {
     Problem asked = p;
     if (fault == Fault::sharpened) asked.scale = 2 * p.effective_scale();
     if (fault == Fault::hidden_weight) asked.mask.causal = false;
-    softmax_ = softmax_definition(asked, inputs, b, head, [=, this](Index i, Index j) {
+    softmax_ = softmax_definition(asked, inputs, b, head, [this](Index i, Index j) {
       if (fault_ == Fault::hidden_weight && j > problem_.position(i) + 1) return false;
-      if (selecting(fault_)) return bool{pattern_.selected(inputs, b_, head_, i)[as_size(j)]};
+      if (selecting(fault_)) return selected(i, j);
       return pattern_.allowed(head_, i, j);
     });
   }
@@ -111,11 +119,21 @@ class StubDefinition final : public Definition {
   }
 
  private:
-  static size_t as_size(Index j) { return static_cast<size_t>(j); }
+  bool selected(Index i, Index j) const {
+    std::vector<double> q(static_cast<size_t>(problem_.head_dim)), k(q);
+    auto [found, added] = average_.try_emplace(i, 0);
+    if (added) found->second = pattern_.average(inputs_, b_, head_, i, q.data(), k.data());
+    load_row(inputs_.queries, b_, head_, i, q.data());
+    load_row(inputs_.keys, b_, problem_.kv_head(head_), j, k.data());
+    return pattern_.along(q.data(), k.data()) >= found->second;
+  }
+
   const Problem problem_;
   const Fault fault_;
   const Index b_, head_;
+  const Inputs inputs_;
   const Pattern pattern_;
+  mutable std::map<Index, double> average_;  // by query
   std::unique_ptr<Definition> softmax_;
 };
 
@@ -199,15 +217,16 @@ class Stub final : public Attention {
     const Problem& p = problem();
     double *q = buffers, *k = buffers + width(), largest = kNothing;
     load_row(inputs.queries, at.b, at.h, at.i, q);
-    std::vector<bool> selected;
-    if (selecting(fault_)) selected = pattern_.selected(inputs, at.b, at.h, at.i);
+    double average = 0;
+    if (selecting(fault_)) average = pattern_.average(inputs, at.b, at.h, at.i, q, k);
     double scale = p.effective_scale();
     if (fault_ == Fault::scaled) scale *= 1.02;
     if (fault_ == Fault::sharpened) scale *= 2;
     for (Index j = 0; j < p.key_len; ++j) {
       weights[j] = kNothing;
-      if (!sees(at, j) || (selecting(fault_) && !selected[static_cast<size_t>(j)])) continue;
+      if (!sees(at, j)) continue;
       load_row(inputs.keys, at.b, p.kv_head(at.h), j, k);
+      if (selecting(fault_) && pattern_.along(q, k) < average) continue;
       double dot = 0;
       for (Index c = 0; c < p.head_dim; ++c) dot += q[c] * k[c];
       weights[j] = scale * dot + p.bias(at.h, at.i, j);
