@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdio>
+#include <string>
+
+#include "experiments/cell.h"
+
+namespace longattn {
+
+/// Prints what a researcher reads first: one block per input and problem, one row per variant and
+/// length, then the findings in sentences. At most 100 columns, UTF-8, never a control code, the
+/// same bytes in a pipe and on a terminal and under any locale. Throws IoError when writing fails.
+void print_table(const RunResults& results, std::FILE* out);
+
+/// Writes `results.csv`, `plots/*.{dat,gp,svg,pdf}` and `report.html` (which needs no other file)
+/// into `folder`, which must exist. Each file is complete or absent: written beside, then renamed.
+/// The CSV is written first, so that it survives a failure of the plots. Throws IoError when a file
+/// cannot be written, or when gnuplot is missing, fails or takes too long. About 0.2 s a plot.
+void write_report(const RunResults& results, const std::string& folder);
+
+}  // namespace longattn
