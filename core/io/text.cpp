@@ -7,52 +7,62 @@
 namespace longattn {
 namespace {
 
-// Length of the well-formed UTF-8 sequence at the start of `text`, or 0.
-size_t sequence_length(std::string_view text) {
-  const auto byte = [&](size_t n) { return static_cast<unsigned char>(text[n]); };
-  const auto in = [&](size_t n, unsigned low, unsigned high) {
-    return n < text.size() && byte(n) >= low && byte(n) <= high;
-  };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return in(1, 0x80, 0xBF) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    const unsigned low = first == 0xE0 ? 0xA0 : 0x80, high = first == 0xED ? 0x9F : 0xBF;
-    return in(1, low, high) && in(2, 0x80, 0xBF) ? 3 : 0;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    const unsigned low = first == 0xF0 ? 0x90 : 0x80, high = first == 0xF4 ? 0x8F : 0xBF;
-    return in(1, low, high) && in(2, 0x80, 0xBF) && in(3, 0x80, 0xBF) ? 4 : 0;
-  }
-  return 0;
+// C0, DEL and C1 controls, line separators and the bidirectional marks.
+bool is_hidden(std::uint32_t c) {
+  return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x061c || (c >= 0x200b && c <= 0x200f) ||
+         (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
 }
 
 }  // namespace
 
+Utf8Character decode_utf8(std::string_view text) {
+  if (text.empty()) return {};
+  const auto byte = [&](size_t i) {
+    return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i]));
+  };
+  const std::uint32_t lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  const size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
+  std::uint32_t code = lead & (0x7fu >> bytes);
+  for (size_t i = 1; i < bytes; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return {};
+    code = code << 6 | (byte(i) & 0x3f);
+  }
+  const bool overlong = (bytes == 3 && code < 0x800) || (bytes == 4 && code < 0x10000);
+  if (overlong || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff) return {};
+  return {code, bytes};
+}
+
 Index find_invalid_utf8(std::string_view text) {
-  for (size_t n = 0; n < text.size();) {
-    const size_t length = sequence_length(text.substr(n));
-    if (length == 0) return static_cast<Index>(n);
-    n += length;
+  for (size_t at = 0; at < text.size();) {
+    const size_t bytes = decode_utf8(text.substr(at)).bytes;
+    if (bytes == 0) return static_cast<Index>(at);
+    at += bytes;
   }
   return -1;
 }
 
 std::string printable(std::string_view text) {
   std::string result;
-  for (size_t n = 0; n < text.size();) {
-    const size_t length = sequence_length(text.substr(n));
-    const auto byte = static_cast<unsigned char>(text[n]);
-    // C1 controls, U+0080 to U+009F, are C2 80 to C2 9F.
-    const bool c1 = length == 2 && byte == 0xC2 && static_cast<unsigned char>(text[n + 1]) < 0xA0;
-    if (length == 0 || byte < 0x20 || byte == 0x7F || c1) {
-      for (size_t k = 0; k < std::max<size_t>(length, 1); ++k) {
-        result += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[n + k]));
-      }
-    } else {
-      result += text.substr(n, length);
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Character c = decode_utf8(text.substr(at));
+    if (c.bytes == 0) {
+      result += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[at++]));
+      continue;
     }
-    n += std::max<size_t>(length, 1);
+    if (!is_hidden(c.code)) {
+      result += text.substr(at, c.bytes);
+    } else if (c.code == '\n') {
+      result += "\\n";
+    } else if (c.code == '\t') {
+      result += "\\t";
+    } else if (c.code < 0x80) {
+      result += fmt::format("\\x{:02x}", c.code);
+    } else {
+      result += fmt::format("\\u{:04x}", c.code);
+    }
+    at += c.bytes;
   }
   return result;
 }

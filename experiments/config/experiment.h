@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
 #include "core/variant.h"
 #include "experiments/cell.h"
+#include "experiments/config/diagnostics.h"
 
 namespace longattn {
 
@@ -48,12 +48,6 @@ struct Experiment {
   Measure measure;
   Limits limits;
   std::uint64_t seed = 1;  ///< of row sampling and of the order of rounds
-};
-
-/// All mistakes of a config file at once; what() is the whole rendered text.
-class ConfigError : public Error {
- public:
-  using Error::Error;
 };
 
 /// Reads and checks a config file. Throws IoError when it cannot be read and ConfigError when it is

@@ -16,20 +16,6 @@ namespace {
 
 std::string layer_prefix(Index layer) { return fmt::format("layers.{}.", layer); }
 
-std::vector<Index> layers_of(const SafetensorsFile& file) {
-  std::vector<Index> layers;
-  for (const auto& [name, entry] : file.entries()) {
-    if (!name.starts_with("layers.") || !name.ends_with(".queries")) continue;
-    const std::string_view digits(name.data() + 7, name.size() - 7 - 8);
-    Index layer = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), layer);
-    // The name must be the one that read_trace would ask for: not layers.01.queries.
-    if (error == std::errc() && name == layer_prefix(layer) + "queries") layers.push_back(layer);
-  }
-  std::ranges::sort(layers);
-  return layers;
-}
-
 std::optional<double> read_scale(const SafetensorsFile& file) {
   const auto found = file.metadata().find("scale");
   if (found == file.metadata().end()) return std::nullopt;
@@ -55,7 +41,7 @@ std::optional<bool> read_causal(const SafetensorsFile& file) {
 
 void require_layer(const SafetensorsFile& file, Index layer) {
   if (file.contains(layer_prefix(layer) + "queries")) return;
-  const std::vector<Index> layers = layers_of(file);
+  const std::vector<Index> layers = trace_layers(file);
   if (layers.empty()) {
     throw DataError(
         fmt::format("{}: trace, expected tensors layers.{}.queries, .keys and .values, "
@@ -101,8 +87,18 @@ Trace read_trace(const std::string& path, Index layer) {
   return trace;
 }
 
-std::vector<Index> trace_layers(const std::string& path) {
-  return layers_of(SafetensorsFile::open(path));
+std::vector<Index> trace_layers(const SafetensorsFile& file) {
+  std::vector<Index> layers;
+  for (const auto& [name, entry] : file.entries()) {
+    if (!name.starts_with("layers.") || !name.ends_with(".queries")) continue;
+    const std::string_view digits(name.data() + 7, name.size() - 7 - 8);
+    Index layer = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), layer);
+    // The name must be the one that read_trace would ask for: not layers.01.queries.
+    if (error == std::errc() && name == layer_prefix(layer) + "queries") layers.push_back(layer);
+  }
+  std::ranges::sort(layers);
+  return layers;
 }
 
 Problem problem_of(const Tensor& queries, const Tensor& keys, const Tensor& values) {

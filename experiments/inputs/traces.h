@@ -9,6 +9,8 @@
 
 namespace longattn {
 
+class SafetensorsFile;
+
 /// A tensor beside queries, keys and values, with the name that the file gives it.
 struct OwnedTensor {
   std::string name;
@@ -32,8 +34,8 @@ struct Trace {
 /// layer that is not there, tensors that do not fit each other, or metadata that cannot be read.
 Trace read_trace(const std::string& path, Index layer);
 
-/// Layers of which a .safetensors file has queries, in increasing order.
-std::vector<Index> trace_layers(const std::string& path);
+/// Layers of which the file has queries, in increasing order.
+std::vector<Index> trace_layers(const SafetensorsFile& file);
 
 /// The shapes of a Problem as these tensors imply it. Throws ShapeError when they do not fit each
 /// other: "keys: len 512, values say 500".
