@@ -22,12 +22,12 @@ class SoftmaxDefinition final : public Definition {
     const Index key_len = problem_.key_len, head_dim = problem_.head_dim;
     const double scale = problem_.effective_scale();
     constexpr double kNothing = -std::numeric_limits<double>::infinity();
-    Eigen::MatrixXd q(count, head_dim);
-    Eigen::VectorXd buffer(head_dim);
+    Eigen::MatrixXd q(head_dim, count);  // one column a query
     for (Index r = 0; r < count; ++r) {
-      load_row(queries_, batch_entry_, head_, queries[static_cast<size_t>(r)], buffer.data());
-      q.row(r) = buffer;
+      load_row(queries_, batch_entry_, head_, queries[static_cast<size_t>(r)], q.col(r).data());
     }
+    const Eigen::MatrixXd q_absolute = q.cwiseAbs();
+    Eigen::VectorXd k(head_dim), k_absolute(head_dim);
     Rows result;
     result.weights = Eigen::MatrixXd::Constant(count, key_len, kNothing);  // scores, at first
     result.score_bound = Eigen::VectorXd::Zero(count);
@@ -39,14 +39,13 @@ class SoftmaxDefinition final : public Definition {
         if (!problem_.visible(batch_entry_, query, key)) continue;
         if (allowed_ && !allowed_(query, key)) continue;
         if (!loaded) {
-          load_row(keys_, batch_entry_, problem_.kv_head(head_), key, buffer.data());
+          load_row(keys_, batch_entry_, problem_.kv_head(head_), key, k.data());
+          k_absolute = k.cwiseAbs();
           loaded = true;
         }
         const double bias = problem_.bias(head_, query, key);
-        result.weights(r, key) = scale * q.row(r).dot(buffer) + bias;
-        const double bound =
-            std::abs(scale) * q.row(r).cwiseAbs().dot(buffer.transpose().cwiseAbs()) +
-            std::abs(bias);
+        result.weights(r, key) = scale * q.col(r).dot(k) + bias;
+        const double bound = std::abs(scale) * q_absolute.col(r).dot(k_absolute) + std::abs(bias);
         result.score_bound(r) = std::max(result.score_bound(r), bound);
       }
     }

@@ -5,13 +5,17 @@
 
 namespace longattn {
 
-WeightedValues weigh_values(const Problem& p, const Inputs& inputs, const Rows& rows,
-                            Index batch_entry, Index head) {
-  const Index count = rows.weights.rows();
-  // Filled transposed, because a row of the result must be contiguous to be added to.
-  Eigen::MatrixXd output = Eigen::MatrixXd::Zero(p.value_dim, count), absolute = output;
+namespace {
+
+// sum_j coefficients(r, j) * f(v_j) for each row r, from the row's own value source. Filled
+// transposed, because a row of the result must be contiguous to be added to.
+template <class Function>
+Eigen::MatrixXd weigh(const Problem& p, const Inputs& inputs, const Rows& rows,
+                      const Eigen::MatrixXd& coefficients, Index batch_entry, Index head,
+                      Function f) {
+  const Index count = coefficients.rows();
+  Eigen::MatrixXd sums = Eigen::MatrixXd::Zero(p.value_dim, count);
   Eigen::VectorXd value(p.value_dim);
-  const bool has_magnitudes = rows.magnitudes.size() > 0;
   const int sources = rows.value_source.empty() ? 1 : 1 + static_cast<int>(inputs.extra.size());
   for (int source = 0; source < sources; ++source) {
     const ConstTensorView& values =
@@ -20,19 +24,24 @@ WeightedValues weigh_values(const Problem& p, const Inputs& inputs, const Rows& 
       bool loaded = false;
       for (Index r = 0; r < count; ++r) {
         const int own = rows.value_source.empty() ? 0 : rows.value_source[static_cast<size_t>(r)];
-        const double weight = rows.weights(r, key);
-        if (weight == 0 || own != source) continue;
+        if (rows.weights(r, key) == 0 || own != source) continue;
         if (!loaded) {
           load_row(values, batch_entry, p.kv_head(head), key, value.data());
+          f(value);
           loaded = true;
         }
-        output.col(r) += weight * value;
-        const double magnitude = has_magnitudes ? rows.magnitudes(r, key) : std::abs(weight);
-        absolute.col(r) += magnitude * value.cwiseAbs();
+        sums.col(r) += coefficients(r, key) * value;
       }
     }
   }
-  return {output.transpose(), absolute.transpose()};
+  return sums.transpose();
+}
+
+}  // namespace
+
+Eigen::MatrixXd weigh_values(const Problem& p, const Inputs& inputs, const Rows& rows,
+                             Index batch_entry, Index head) {
+  return weigh(p, inputs, rows, rows.weights, batch_entry, head, [](Eigen::VectorXd&) {});
 }
 
 ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
@@ -48,14 +57,18 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
 
   ExpectedRows expected;
   expected.rows = definition.rows(queries);
-  WeightedValues values = weigh_values(p, inputs, expected.rows, batch_entry, head);
-  expected.output = std::move(values.output);
+  const Rows& rows = expected.rows;
+  expected.output = weigh_values(p, inputs, rows, batch_entry, head);
+  const Eigen::MatrixXd magnitudes =
+      rows.magnitudes.size() > 0 ? rows.magnitudes : Eigen::MatrixXd(rows.weights.cwiseAbs());
+  const Eigen::MatrixXd absolute = weigh(p, inputs, rows, magnitudes, batch_entry, head,
+                                         [](Eigen::VectorXd& value) { value = value.cwiseAbs(); });
   const Eigen::VectorXd factor =
-      2 * kUnit * (score_roundings * expected.rows.score_bound.array() + sum_roundings).matrix();
-  expected.tolerance = factor.asDiagonal() * values.absolute;
+      2 * kUnit * (score_roundings * rows.score_bound.array() + sum_roundings).matrix();
+  expected.tolerance = factor.asDiagonal() * absolute;
   // What float32 cannot hold: results below the smallest normal number lose relative accuracy.
   expected.tolerance.array() +=
-      values.absolute.array().cwiseMin(double{std::numeric_limits<float>::min()});
+      absolute.array().cwiseMin(double{std::numeric_limits<float>::min()});
   return expected;
 }
 

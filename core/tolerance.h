@@ -28,13 +28,10 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
                            const Definition& definition, Index batch_entry, Index head,
                            std::span<const Index> queries);
 
-/// W V in double for rows of a definition, and sum_j M_ij |v_jc| beside it; values with weight zero
-/// are not read.
-struct WeightedValues {
-  Eigen::MatrixXd output, absolute;  ///< [queries, value_dim]
-};
-WeightedValues weigh_values(const Problem& problem, const Inputs& inputs, const Rows& rows,
-                            Index batch_entry, Index head);
+/// W V in double for rows of a definition, [queries, value_dim]; values with weight zero are not
+/// read.
+Eigen::MatrixXd weigh_values(const Problem& problem, const Inputs& inputs, const Rows& rows,
+                             Index batch_entry, Index head);
 
 /// max over elements of |forward - output| / tolerance; an exact match of zeros counts 0, and NaN
 /// or a difference where the tolerance is zero counts infinity. Conforming: at most 1. `forward` is

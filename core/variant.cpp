@@ -1,8 +1,10 @@
 #include "core/variant.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "core/io/text.h"
 
 namespace longattn {
 
@@ -56,6 +58,16 @@ const Variant* find_variant(std::span<const Variant* const> table, std::string_v
     if (variant->name == name) return variant;
   }
   return nullptr;
+}
+
+const Variant& require_variant(std::span<const Variant* const> table, std::string_view name) {
+  if (const Variant* variant = find_variant(table, name)) return *variant;
+  std::vector<std::string> names;
+  for (const Variant* variant : table) names.emplace_back(variant->name);
+  const std::string close = closest_name(name, names);
+  throw OptionError(fmt::format("unknown variant '{}'{} (known: {})", printable(name),
+                                close.empty() ? "" : fmt::format("; did you mean '{}'?", close),
+                                fmt::join(names, ", ")));
 }
 
 }  // namespace longattn

@@ -71,5 +71,7 @@ void check_extra(const Variant& variant, const Problem& problem, const Inputs& i
 
 /// The row with this name, or nullptr.
 const Variant* find_variant(std::span<const Variant* const> table, std::string_view name);
+/// The same; throws OptionError with the closest name when there is none.
+const Variant& require_variant(std::span<const Variant* const> table, std::string_view name);
 
 }  // namespace longattn

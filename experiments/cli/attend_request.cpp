@@ -15,17 +15,6 @@
 namespace longattn {
 namespace {
 
-const Variant& choose_variant(const std::string& name,
-                              const std::vector<const Variant*>& variants) {
-  if (const Variant* variant = find_variant(variants, name)) return *variant;
-  std::vector<std::string> names;
-  for (const Variant* variant : variants) names.emplace_back(variant->name);
-  const std::string close = closest_name(name, names);
-  throw OptionError(fmt::format("unknown variant '{}'{} (known: {})", printable(name),
-                                close.empty() ? "" : fmt::format("; did you mean '{}'?", close),
-                                fmt::join(names, ", ")));
-}
-
 // Numbers on the command line follow the rules of options: no locale, no 0x10, no trailing text.
 Option flag(const char* name, OptionType type, double minimum, double maximum = 9e18) {
   Option option;
@@ -203,7 +192,7 @@ std::vector<Index> read_rows(const AttendFlags& flags, Index query_len) {
 
 AttendRequest read_request(const AttendFlags& flags, const std::vector<const Variant*>& variants) {
   AttendRequest request;
-  request.variant = &choose_variant(flags.variant, variants);
+  request.variant = &require_variant(variants, flags.variant);
   request.options = read_options(flags, *request.variant);
   check_sources(flags);
   const auto cores = static_cast<Index>(std::max(1u, std::thread::hardware_concurrency()));

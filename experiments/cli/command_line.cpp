@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "experiments/cli/commands.h"
+#include "experiments/config/diagnostics.h"
 #include "experiments/exit_codes.h"
 #include "variants/registry.h"
 
@@ -16,7 +17,8 @@ namespace {
 
 using AddCommand = void (*)(CLI::App&, const Invocation&, Action&);
 // In the order of `longattn --help`.
-const std::vector<AddCommand> kCommands = {add_run, add_attend, add_inspect, add_worker};
+const std::vector<AddCommand> kCommands = {add_run,   add_plan,   add_list,    add_describe,
+                                           add_check, add_attend, add_inspect, add_worker};
 
 int fail(ExitCode code, const std::string& message) {
   fmt::print(stderr, "longattn: error: {}\n", message);
@@ -27,6 +29,9 @@ int fail(ExitCode code, const std::string& message) {
 int guarded(const Action& action) {
   try {
     return action();
+  } catch (const ConfigError& error) {
+    fmt::print(stderr, "{}\n", error.what());  // a text of its own, many errors long
+    return kExitUsage;
   } catch (const DataError& error) {
     return fail(kExitData, error.what());
   } catch (const InUseError& error) {

@@ -51,39 +51,44 @@ std::vector<Chunk> draw_rows(const Problem& p, const JudgeSettings& settings) {
   return chunks;
 }
 
-// Full attention of one row as a plain float32 program would have it: what rounding alone costs.
-Eigen::VectorXd full_row_in_float(const Problem& p, const Inputs& inputs, Index b, Index h,
-                                  Index query) {
-  std::vector<float> q(static_cast<size_t>(p.head_dim)), k(q.size());
-  std::vector<float> v(static_cast<size_t>(p.value_dim)), output(v.size(), 0.0f);
-  std::vector<float> scores(static_cast<size_t>(p.key_len));
-  load_floats(p.dtype, inputs.queries.row(b, h, query), p.head_dim, q.data());
+// Full attention of some rows as a plain float32 program would have it: what rounding alone costs.
+// [value_dim, queries]
+Eigen::MatrixXf full_rows_in_float(const Problem& p, const Inputs& inputs, const Chunk& chunk) {
+  const Index b = chunk.batch_entry, h = chunk.head, kv_head = p.kv_head(h);
+  const auto count = static_cast<Index>(chunk.queries.size());
+  Eigen::MatrixXf q(p.head_dim, count);
+  for (Index r = 0; r < count; ++r) {
+    const void* row = inputs.queries.row(b, h, chunk.queries[static_cast<size_t>(r)]);
+    load_floats(p.dtype, row, p.head_dim, q.col(r).data());
+  }
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  Eigen::MatrixXf scores = Eigen::MatrixXf::Constant(count, p.key_len, kNothing);
   const auto scale = static_cast<float>(p.effective_scale());
-  float largest = -std::numeric_limits<float>::infinity();
+  Eigen::VectorXf k(p.head_dim), v(p.value_dim);
   for (Index j = 0; j < p.key_len; ++j) {
-    float& score = scores[static_cast<size_t>(j)];
-    score = -std::numeric_limits<float>::infinity();
-    if (!p.visible(b, query, j)) continue;
-    load_floats(p.dtype, inputs.keys.row(b, p.kv_head(h), j), p.head_dim, k.data());
-    float dot = 0;
-    for (size_t c = 0; c < q.size(); ++c) dot += q[c] * k[c];
-    score = dot * scale + static_cast<float>(p.bias(h, query, j));
-    largest = std::max(largest, score);
+    load_floats(p.dtype, inputs.keys.row(b, kv_head, j), p.head_dim, k.data());
+    for (Index r = 0; r < count; ++r) {
+      const Index query = chunk.queries[static_cast<size_t>(r)];
+      if (!p.visible(b, query, j)) continue;
+      scores(r, j) = q.col(r).dot(k) * scale + static_cast<float>(p.bias(h, query, j));
+    }
   }
-  float sum = 0;
+  const Eigen::VectorXf largest = scores.rowwise().maxCoeff();
+  Eigen::VectorXf sums = Eigen::VectorXf::Zero(count);
+  Eigen::MatrixXf output = Eigen::MatrixXf::Zero(p.value_dim, count);
   for (Index j = 0; j < p.key_len; ++j) {
-    const float score = scores[static_cast<size_t>(j)];
-    if (score == -std::numeric_limits<float>::infinity()) continue;
-    const float weight = std::exp(score - largest);
-    sum += weight;
-    load_floats(p.dtype, inputs.values.row(b, p.kv_head(h), j), p.value_dim, v.data());
-    for (size_t c = 0; c < v.size(); ++c) output[c] += weight * v[c];
+    load_floats(p.dtype, inputs.values.row(b, kv_head, j), p.value_dim, v.data());
+    for (Index r = 0; r < count; ++r) {
+      if (scores(r, j) == kNothing) continue;
+      const float weight = std::exp(scores(r, j) - largest(r));
+      sums(r) += weight;
+      output.col(r) += weight * v;
+    }
   }
-  Eigen::VectorXd row = Eigen::VectorXd::Zero(p.value_dim);
-  for (size_t c = 0; sum > 0 && c < output.size(); ++c) {
-    row(static_cast<Index>(c)) = static_cast<double>(output[c] / sum);
+  for (Index r = 0; r < count; ++r) {
+    if (sums(r) > 0) output.col(r) /= sums(r);
   }
-  return row;
+  return output;
 }
 
 // max |difference| / tolerance of one row, as worst_ratio does for many.
@@ -106,7 +111,8 @@ std::vector<RowJudgement> judge_chunk(const Attention& attention, const Inputs& 
   const Index b = chunk.batch_entry, h = chunk.head;
   const ExpectedRows expected = expected_rows(attention, inputs, own, b, h, chunk.queries);
   const Rows full = softmax_definition(p, inputs, b, h)->rows(chunk.queries);
-  const Eigen::MatrixXd exact = weigh_values(p, inputs, full, b, h).output;
+  const Eigen::MatrixXd exact = weigh_values(p, inputs, full, b, h);
+  const Eigen::MatrixXd rounded = full_rows_in_float(p, inputs, chunk).cast<double>();
   std::vector<RowJudgement> judgements;
   for (size_t n = 0; n < chunk.queries.size(); ++n) {
     const auto r = static_cast<Index>(n);
@@ -124,8 +130,7 @@ std::vector<RowJudgement> judge_chunk(const Attention& attention, const Inputs& 
     j.error2 = difference.squaredNorm();
     j.full2 = exact.row(r).squaredNorm();
     j.max_abs = difference.cwiseAbs().maxCoeff();
-    const Eigen::VectorXd rounded = full_row_in_float(p, inputs, b, h, query);
-    j.floor2 = (rounded - exact.row(r).transpose()).squaredNorm();
+    j.floor2 = (rounded.col(r) - exact.row(r).transpose()).squaredNorm();
     for (Index key = 0; key < p.key_len; ++key) {
       if (expected.rows.weights(r, key) != 0) j.mass += full.weights(r, key);
     }

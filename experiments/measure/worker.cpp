@@ -196,9 +196,7 @@ std::string to_text(const WorkerRequest& request) {
 
 int serve_worker(std::span<const Variant* const> variants) {
   const WorkerRequest request = read_request();
-  const Variant* variant = find_variant(variants, request.cell.variant);
-  if (variant == nullptr) throw OptionError("worker: unknown variant " + request.cell.variant);
-  write_result(run_pass(request, *variant));
+  write_result(run_pass(request, require_variant(variants, request.cell.variant)));
   return 0;
 }
 

@@ -14,13 +14,12 @@ class Diagonal final : public Attention {
   using Attention::Attention;
   std::unique_ptr<Definition> definition(const Inputs& inputs, Index batch_entry,
                                          Index head) const override {
-    return softmax_definition(problem(), inputs, batch_entry, head, [this](Index i, Index j) {
-      return problem().position(i) == j;
-    });
+    return softmax_definition(problem(), inputs, batch_entry, head,
+                              [this](Index i, Index j) { return problem().position(i) == j; });
   }
   Cost cost(int) const override {
-    return {.scored_pairs = static_cast<double>(problem().batch * problem().num_heads *
-                                                problem().query_len)};
+    return {.scored_pairs =
+                static_cast<double>(problem().batch * problem().num_heads * problem().query_len)};
   }
   bool has_logsumexp() const override { return false; }
 

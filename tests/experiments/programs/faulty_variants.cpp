@@ -1,0 +1,88 @@
+// The whole tool with variants that fail, each in one way: what a harness must survive.
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "core/softmax_definition.h"
+#include "experiments/cli/command_line.h"
+#include "variants/full.h"
+
+namespace {
+
+using namespace longattn;
+
+// Exact attention, spoilt by `spoil` after each forward pass.
+template <auto spoil>
+class Faulty final : public Attention {
+ public:
+  explicit Faulty(const Problem& p) : Attention(p), full_(make_attention(kFull, p, {})) {}
+  std::unique_ptr<Definition> definition(const Inputs& inputs, Index b, Index head) const override {
+    return softmax_definition(problem(), inputs, b, head);
+  }
+  Cost cost(int threads) const override { return full_->cost(threads); }
+
+ private:
+  void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
+    full_->forward(inputs, outputs, context);
+    spoil(inputs, outputs);
+  }
+  const std::unique_ptr<const Attention> full_;
+};
+
+void crash(const Inputs&, const Outputs&) { std::abort(); }
+void killed(const Inputs&, const Outputs&) { std::raise(SIGKILL); }
+void hang(const Inputs&, const Outputs&) {
+  std::signal(SIGTERM, SIG_IGN);  // the polite request is not heard
+  std::this_thread::sleep_for(std::chrono::hours(1));
+}
+void greedy(const Inputs&, const Outputs&) {
+  std::vector<std::vector<char>> held;
+  while (true) held.emplace_back(64 << 20, 'x');
+}
+void not_a_number(const Inputs&, const Outputs& outputs) {
+  for (Index i = 0; i < outputs.output.len(); ++i) {
+    *outputs.output.row(0, 0, i) = std::numeric_limits<float>::quiet_NaN();
+  }
+}
+void wrong(const Inputs&, const Outputs& outputs) {
+  for (Index i = 0; i < outputs.output.len(); ++i) *outputs.output.row(0, 0, i) *= 1.02f;
+}
+void throws(const Inputs&, const Outputs&) { throw std::runtime_error("a variant's own words"); }
+void writes_inputs(const Inputs& inputs, const Outputs&) {
+  *static_cast<float*>(const_cast<void*>(inputs.keys.data)) = 0;
+}
+void chatters(const Inputs&, const Outputs&) { std::puts("noise on standard output"); }
+
+template <auto spoil>
+Variant faulty(std::string_view name) {
+  return {.name = name,
+          .summary = "fails",
+          .paper = "none",
+          .options = {},
+          .extra = {},
+          .unsupported = [](const Problem&, const Options&) -> std::string { return ""; },
+          .traits = [](const Problem&, const Options&) { return Traits{.exact = true}; },
+          .growth = [](const Options&) { return Growth{.time = 2, .memory = 2}; },
+          .make = [](const Problem& p, const Options&) -> std::unique_ptr<const Attention> {
+            return std::make_unique<Faulty<spoil>>(p);
+          }};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Variant all[] = {faulty<crash>("crashes"),     faulty<killed>("killed"),
+                         faulty<hang>("hangs"),        faulty<greedy>("greedy"),
+                         faulty<not_a_number>("nans"), faulty<wrong>("wrong"),
+                         faulty<throws>("throws"),     faulty<writes_inputs>("writes_inputs"),
+                         faulty<chatters>("chatters")};
+  std::vector<const Variant*> pointers;
+  for (const Variant& variant : all) pointers.push_back(&variant);
+  return run_command_line(argc, argv, pointers);
+}

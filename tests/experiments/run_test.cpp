@@ -1,0 +1,199 @@
+// The whole program, run as a user runs it: real worker processes, real signals.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "core/error.h"
+#include "experiments/journal.h"
+#include "experiments/results.h"
+
+namespace longattn {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string slurp(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+class Run : public testing::Test {
+ protected:
+  Run() {
+    std::string pattern = (fs::temp_directory_path() / "longattn-run-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+  }
+  ~Run() override { fs::remove_all(folder_); }
+
+  fs::path write_config(const std::string& variants, const std::string& rest = "") {
+    const fs::path path = folder_ / "config.yaml";
+    std::ofstream(path) << "longattn: 1\nname: test\nthreads: 1\ninputs: [{gaussian: {}}]\n"
+                           "problem: {lengths: [40], num_heads: 2, head_dim: 8}\n"
+                        << "variants: " << variants << "\n"
+                        << rest << "\n";
+    return path;
+  }
+
+  pid_t start(const std::string& program, std::vector<std::string> arguments) {
+    const pid_t child = fork();
+    if (child == 0) {
+      const int out = open((folder_ / "stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+      const int err = open((folder_ / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+      dup2(out, STDOUT_FILENO);
+      dup2(err, STDERR_FILENO);
+      arguments.insert(arguments.begin(), program);
+      std::vector<char*> pointers;
+      for (std::string& argument : arguments) pointers.push_back(argument.data());
+      pointers.push_back(nullptr);
+      execv(program.c_str(), pointers.data());
+      _exit(127);
+    }
+    return child;
+  }
+  int finish(pid_t child) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+  int call(const std::string& program, const std::vector<std::string>& arguments) {
+    return finish(start(program, arguments));
+  }
+  std::string out() const { return slurp(folder_ / "stdout"); }
+  std::string err() const { return slurp(folder_ / "stderr"); }
+  std::string results_folder() const { return (folder_ / "results").string(); }
+
+  std::map<std::string, CellResult> results() const {
+    std::map<std::string, CellResult> by_variant;
+    for (const CellResult& cell : results_from_folder(results_folder()).cells) {
+      by_variant[cell.cell.variant] = cell;
+    }
+    return by_variant;
+  }
+
+  fs::path folder_;
+};
+
+constexpr const char* kFaulty = LONGATTN_FAULTY_PROGRAM;
+constexpr const char* kQuick = "measure: {rounds: 2, min_time: 1ms, error_rows: 16}";
+
+TEST_F(Run, TurnsEachFailureIntoARowAndGoesOn) {
+  const fs::path config = write_config(
+      "[full, crashes, killed, hangs, greedy, nans, wrong, throws, writes_inputs, chatters]",
+      std::string(kQuick) + "\nlimits: {time: 2s, memory: 300MiB}");
+  EXPECT_EQ(call(kFaulty, {"run", config.string(), "--output", results_folder()}), 1) << err();
+  const auto cells = results();
+  ASSERT_EQ(cells.size(), 10u);
+  const auto expect = [&](const char* variant, Status status, const char* reason) {
+    const CellResult& cell = cells.at(variant);
+    EXPECT_EQ(to_string(cell.status), to_string(status)) << variant << ": " << cell.reason;
+    EXPECT_NE(cell.reason.find(reason), std::string::npos) << variant << ": " << cell.reason;
+    EXPECT_FALSE(cell.time_s) << variant << " has a time";
+  };
+  expect("crashes", Status::crash, "signal 6");
+  expect("killed", Status::crash, "signal 9");
+  expect("hangs", Status::timeout, "the limit is 2 s");
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  expect("greedy", Status::oom, "memory limit");
+#endif
+  expect("nans", Status::nan, "NaN");
+  expect("wrong", Status::nonconforming, "its own definition");
+  expect("throws", Status::crash, "a variant's own words");
+  expect("writes_inputs", Status::crash, "");
+  for (const char* healthy : {"full", "chatters"}) {
+    const CellResult& cell = cells.at(healthy);
+    EXPECT_EQ(cell.status, Status::ok) << cell.reason;
+    ASSERT_TRUE(cell.time_s) << healthy;
+    EXPECT_EQ(cell.round_seconds.size(), 2u);
+    EXPECT_GT(cell.time_s->value, 0);
+    EXPECT_LE(*cell.implementation_ratio, 1);
+    EXPECT_EQ(cell.sampled_rows, 16);
+  }
+  EXPECT_EQ(out().find("noise on standard output"), std::string::npos);
+  EXPECT_TRUE(fs::exists(folder_ / "results" / "report.html"));
+  EXPECT_TRUE(fs::exists(folder_ / "results" / "results.csv"));
+}
+
+TEST_F(Run, OfGoodCellsExitsZeroAndNamesTheReport) {
+  const fs::path config = write_config("[full, blockwise, {longformer: {window: 3}}]", kQuick);
+  EXPECT_EQ(call(LONGATTN_PROGRAM, {"run", config.string(), "--output", results_folder()}), 0)
+      << err();
+  EXPECT_NE(err().find((folder_ / "results" / "report.html").string()), std::string::npos) << err();
+  EXPECT_NE(out().find("longformer"), std::string::npos);
+  const auto cells = results();
+  EXPECT_EQ(cells.at("blockwise").relative_error->value, 0);
+  EXPECT_GT(cells.at("longformer").relative_error->value, 0.01);
+  EXPECT_LT(cells.at("longformer").captured_mass->value, 1);
+}
+
+TEST_F(Run, RefusesAFolderThatAnotherRunHolds) {
+  fs::create_directories(results_folder());
+  const int lock = open((folder_ / "results" / "LOCK").c_str(), O_RDWR | O_CREAT, 0644);
+  ASSERT_EQ(write(lock, "process 4711", 12), 12);
+  ASSERT_EQ(flock(lock, LOCK_EX), 0);
+  const fs::path config = write_config("[zero]", kQuick);
+  EXPECT_EQ(call(LONGATTN_PROGRAM, {"run", config.string(), "--output", results_folder()}), 75);
+  EXPECT_NE(err().find("in use by process 4711"), std::string::npos) << err();
+  close(lock);
+}
+
+TEST_F(Run, RefusesAFolderThatIsNotEmpty) {
+  fs::create_directories(results_folder());
+  std::ofstream(folder_ / "results" / "thesis.tex") << "precious";
+  const fs::path config = write_config("[zero]", kQuick);
+  EXPECT_EQ(call(LONGATTN_PROGRAM, {"run", config.string(), "--output", results_folder()}), 73);
+  EXPECT_NE(err().find("thesis.tex"), std::string::npos) << err();
+  EXPECT_EQ(slurp(folder_ / "results" / "thesis.tex"), "precious");
+}
+
+TEST_F(Run, InterruptedReportsWhatItHasAndLeavesNoWorker) {
+  const fs::path config =
+      write_config("[zero, hangs]", std::string(kQuick) + "\nlimits: {time: 60s}");
+  const pid_t run = start(kFaulty, {"run", config.string(), "--output", results_folder()});
+  // Until the first cell is judged and the second one hangs.
+  const fs::path journal = folder_ / "results" / "journal.jsonl";
+  for (int n = 0; n < 600 && slurp(journal).find("\"kind\":\"error\"") == std::string::npos; ++n) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  kill(run, SIGINT);
+  EXPECT_EQ(finish(run), 130) << err();
+  EXPECT_TRUE(fs::exists(folder_ / "results" / "report.html"));
+  EXPECT_EQ(results().at("zero").sampled_rows, 16);
+}
+
+TEST_F(Run, SaysWhatIsTooLargeForTheMemoryLimitAndNeverStartsIt) {
+  const fs::path config = write_config("[full, zero]", R"(
+measure: {rounds: 1, min_time: 1ms, error_rows: 4}
+limits: {memory: 100KiB}
+)");
+  call(LONGATTN_PROGRAM, {"plan", config.string()});
+  EXPECT_NE(out().find("skipped: needs"), std::string::npos) << out();
+  EXPECT_NE(out().find("limit 0.000102 GB"), std::string::npos) << out();
+}
+
+TEST_F(Run, OfAWrongConfigMeasuresNothingAndExitsTwo) {
+  const fs::path config = write_config("[ful]", kQuick);
+  EXPECT_EQ(call(LONGATTN_PROGRAM, {"run", config.string(), "--output", results_folder()}), 2);
+  EXPECT_NE(err().find("did you mean 'full'?"), std::string::npos) << err();
+  EXPECT_FALSE(fs::exists(results_folder()));
+}
+
+TEST_F(Run, WorkerStartedByHandSaysSo) {
+  EXPECT_EQ(call(LONGATTN_PROGRAM, {"__worker"}), 65);
+  EXPECT_NE(err().find("started by `run`"), std::string::npos) << err();
+}
+
+}  // namespace
+}  // namespace longattn
