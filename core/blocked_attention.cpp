@@ -10,6 +10,7 @@
 #include <tuple>
 #include <type_traits>
 
+#include "core/blocked_layout.h"
 #include "core/kernels.h"
 
 namespace longattn {
@@ -22,85 +23,6 @@ using kernels::kStrip;
 using kernels::round_up;
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
-constexpr Index kFewBlocks = 32;       // with fewer query blocks than this, keys are split
-constexpr Index kSmallestPart = 2048;  // keys in one part
-
-// Sizes of one pass, derived from the Problem and the schedule alone.
-struct Layout {
-  Layout(const Problem& problem, const BlockSchedule& s) : p(problem), schedule(s) {
-    rows = std::min(s.query_block(), std::max<Index>(p.query_len, 1));
-    // A contiguous source starts at any key, its first tile at the panel before.
-    columns = round_up(std::min(s.key_block(), std::max<Index>(p.key_len, 1)) + kPanel, kPanel);
-    value_columns = round_up(p.value_dim, kRowPad);
-    for (Index b = 0; b < p.batch; ++b) {
-      for (Index h = 0; h < p.num_heads; ++h) blocks += s.num_blocks(b, h);
-    }
-    if (blocks < kFewBlocks && blocks > 0) {
-      parts = std::clamp(p.key_len / kSmallestPart, Index{1}, kFewBlocks / blocks);
-    }
-    panels = s.shares_packed_keys() ? (p.key_len + kPanel - 1) / kPanel : 0;
-  }
-  Index packed_keys() const { return p.batch * p.num_kv_heads * panels * kPanel * p.head_dim; }
-  // Values are read in place where rows are contiguous float32 of whole vectors.
-  bool copies_values(const ConstTensorView& values) const {
-    return values.dtype != DType::float32 || p.value_dim % kRowPad != 0;
-  }
-
-  const Problem& p;
-  const BlockSchedule& schedule;
-  Index rows, columns, value_columns;
-  Index blocks = 0, parts = 1, panels = 0;
-};
-
-// One query block of one head, or one part of its keys.
-struct Task {
-  Index batch_entry, head, block;
-  double cost;
-};
-
-// Scratch of one worker.
-struct Scratch {
-  std::span<float> queries;      // strips
-  std::span<float> scores;       // [rows, columns]
-  std::span<float> accumulator;  // [rows, value_columns]
-  std::span<float> maximum, sum;
-  std::span<float> keys;     // panels of a gathered tile
-  std::span<float> values;   // [columns, value_columns] of a gathered or converted tile
-  std::span<float> convert;  // [kPanel, head_dim] of keys before packing
-  std::span<KeySource> sources;
-  TileMask mask;
-
-  Scratch(const Layout& l, Workspace& w)
-      : queries(w.take<float>(l.rows * l.p.head_dim)),
-        scores(w.take<float>(l.rows * l.columns)),
-        accumulator(w.take<float>(l.rows * l.value_columns)),
-        maximum(w.take<float>(l.rows)),
-        sum(w.take<float>(l.rows)),
-        keys(w.take<float>(l.columns * l.p.head_dim)),
-        values(w.take<float>(l.columns * l.value_columns)),
-        convert(w.take<float>(kPanel * l.p.head_dim)),
-        sources(w.take<KeySource>(l.schedule.max_sources())) {
-    mask.begin = w.take<Index>(l.rows);
-    mask.end = w.take<Index>(l.rows);
-    mask.bits = w.take<std::uint64_t>(l.rows * TileMask::words(l.columns));
-    mask.bias = w.take<float>(l.rows * l.columns);
-  }
-  static Index bytes(const Layout& l) {
-    return Workspace::bytes_for<float>(l.rows * l.p.head_dim) +
-           2 * Workspace::bytes_for<float>(l.rows * l.columns) +
-           Workspace::bytes_for<float>(l.rows * l.value_columns) +
-           2 * Workspace::bytes_for<float>(l.rows) +
-           Workspace::bytes_for<float>(l.columns * l.p.head_dim) +
-           Workspace::bytes_for<float>(l.columns * l.value_columns) +
-           Workspace::bytes_for<float>(kPanel * l.p.head_dim) +
-           Workspace::bytes_for<KeySource>(l.schedule.max_sources()) +
-           2 * Workspace::bytes_for<Index>(l.rows) +
-           Workspace::bytes_for<std::uint64_t>(l.rows * TileMask::words(l.columns));
-  }
-};
-
-static_assert(std::is_trivially_destructible_v<Scratch>);
-
 // Running softmax of one part of one block, when keys are split.
 struct PartState {
   float *accumulator, *maximum, *sum;
@@ -123,7 +45,7 @@ class Pass {
     if (layout_.blocks == 0) return;
     Workspace& workspace = context_.workspace();
     const Workspace::Scope scope(workspace);
-    tasks_ = workspace.take<Task>(layout_.blocks);
+    tasks_ = workspace.take<BlockedTask>(layout_.blocks);
     packed_ = workspace.take<float>(layout_.packed_keys());
     if (layout_.parts > 1) {
       const Index count = layout_.blocks * layout_.parts * layout_.rows;
@@ -131,8 +53,8 @@ class Pass {
       part_maxima_ = workspace.take<float>(count);
       part_sums_ = workspace.take<float>(count);
     }
-    const std::span<Scratch> scratch = workspace.take<Scratch>(context_.threads());
-    for (Scratch& worker : scratch) std::construct_at(&worker, layout_, workspace);
+    const std::span<BlockedScratch> scratch = workspace.take<BlockedScratch>(context_.threads());
+    for (BlockedScratch& worker : scratch) std::construct_at(&worker, layout_, workspace);
 
     list_tasks(scratch[0]);
     pack_keys(scratch);
@@ -149,7 +71,7 @@ class Pass {
 
  private:
   // All query blocks, those with most keys first, so that no thread is left with a long one alone.
-  void list_tasks(Scratch& scratch) {
+  void list_tasks(BlockedScratch& scratch) {
     size_t n = 0;
     for (Index b = 0; b < p_.batch; ++b) {
       for (Index h = 0; h < p_.num_heads; ++h) {
@@ -165,7 +87,7 @@ class Pass {
         }
       }
     }
-    std::sort(tasks_.begin(), tasks_.end(), [](const Task& x, const Task& y) {
+    std::sort(tasks_.begin(), tasks_.end(), [](const BlockedTask& x, const BlockedTask& y) {
       if (x.cost != y.cost) return x.cost > y.cost;
       return std::tie(x.batch_entry, x.head, x.block) < std::tie(y.batch_entry, y.head, y.block);
     });
@@ -176,7 +98,7 @@ class Pass {
            (batch_entry * p_.num_kv_heads + kv_head) * layout_.panels * kPanel * p_.head_dim;
   }
 
-  void pack_keys(std::span<Scratch> scratch) {
+  void pack_keys(std::span<BlockedScratch> scratch) {
     if (layout_.panels == 0) return;
     constexpr Index kPanelsPerTask = 8;
     const Index chunks = (layout_.panels + kPanelsPerTask - 1) / kPanelsPerTask;
@@ -194,7 +116,8 @@ class Pass {
   }
 
   // Packs up to kPanel keys, converting their storage.
-  void pack_panel(Index b, Index kv_head, const TokenSet& keys, float* panel, Scratch& scratch) {
+  void pack_panel(Index b, Index kv_head, const TokenSet& keys, float* panel,
+                  BlockedScratch& scratch) {
     const float* rows[kPanel];
     for (Index c = 0; c < keys.count; ++c) {
       const void* row = inputs_.keys.row(b, kv_head, keys[c]);
@@ -209,7 +132,7 @@ class Pass {
     kernels_.pack_panel(rows, keys.count, p_.head_dim, panel);
   }
 
-  void pack_queries(const Task& task, const TokenSet& queries, Scratch& scratch) {
+  void pack_queries(const BlockedTask& task, const TokenSet& queries, BlockedScratch& scratch) {
     const auto factor = static_cast<float>(p_.effective_scale() * std::numbers::log2e);
     for (Index first = 0; first < queries.count; first += kStrip) {
       const Index rows = std::min(kStrip, queries.count - first);
@@ -232,8 +155,8 @@ class Pass {
             part_sums_.data() + row};
   }
 
-  void attend(Index task_index, Index part, Scratch& scratch) {
-    const Task& task = tasks_[static_cast<size_t>(task_index)];
+  void attend(Index task_index, Index part, BlockedScratch& scratch) {
+    const BlockedTask& task = tasks_[static_cast<size_t>(task_index)];
     const TokenSet queries = schedule_.queries(task.batch_entry, task.head, task.block);
     assert(queries.count <= layout_.rows);
     pack_queries(task, queries, scratch);
@@ -278,7 +201,8 @@ class Pass {
     return (span + step - 1) / step;
   }
 
-  void start(const Task& task, const TokenSet& queries, Index part, Scratch& scratch) {
+  void start(const BlockedTask& task, const TokenSet& queries, Index part,
+             BlockedScratch& scratch) {
     std::fill_n(scratch.accumulator.data(), queries.count * layout_.value_columns, 0.0f);
     std::fill_n(scratch.maximum.data(), queries.count, kNothing);
     std::fill_n(scratch.sum.data(), queries.count, 0.0f);
@@ -292,8 +216,8 @@ class Pass {
     }
   }
 
-  void attend_tile(const Task& task, const TokenSet& queries, const KeySource& source, Index n,
-                   Scratch& scratch) {
+  void attend_tile(const BlockedTask& task, const TokenSet& queries, const KeySource& source,
+                   Index n, BlockedScratch& scratch) {
     Tile tile{task.batch_entry, task.head, queries, {}};
     Index first = 0, last = 0;  // columns of the tile that belong to the source
     const float* panels = scratch.keys.data();
@@ -343,7 +267,7 @@ class Pass {
     return {range.begin / kPanel * kPanel, round_up(range.end, kPanel)};
   }
 
-  void score_and_exponentiate(Index rows, const float* panels, Scratch& scratch) {
+  void score_and_exponentiate(Index rows, const float* panels, BlockedScratch& scratch) {
     const Index stride = layout_.columns;
     const TileMask& mask = scratch.mask;
     const Index strips = kernels::strips(rows);
@@ -383,20 +307,22 @@ class Pass {
     std::fill(row + end, row + range.end, kNothing);
   }
 
-  void add_values(const Tile& tile, Index kv_head, ColumnRange used, Scratch& scratch) {
+  void add_values(const Tile& tile, Index kv_head, ColumnRange used, BlockedScratch& scratch) {
     const TileMask& mask = scratch.mask;
-    const float* values = nullptr;  // row c is the value of column c
+    const float* values = scratch.values.data();  // row c is the value of column c
     Index stride = layout_.value_columns;
-    if (tile.keys.contiguous() && !layout_.copies_values(inputs_.values)) {
+    const bool in_place = tile.keys.contiguous() && !layout_.copies_values(inputs_.values);
+    if (in_place) {
       values = inputs_.values.float_row(tile.batch_entry, kv_head, tile.keys.begin);
       stride = inputs_.values.strides[2];
     } else {
       load_values(tile, kv_head, used, scratch);
-      values = scratch.values.data();
     }
     if (hides_something(mask, used) && !finite(values, stride, used)) {
-      add_values_one_by_one(values, stride, scratch);
-      return;
+      if (in_place) load_values(tile, kv_head, used, scratch);
+      set_apart_odd_values(used, scratch);
+      values = scratch.values.data();
+      stride = layout_.value_columns;
     }
     for (Index first = 0; first < mask.rows; first += kStrip) {
       const Index count = std::min(kStrip, mask.rows - first);
@@ -409,7 +335,7 @@ class Pass {
     }
   }
 
-  void load_values(const Tile& tile, Index kv_head, ColumnRange used, Scratch& scratch) {
+  void load_values(const Tile& tile, Index kv_head, ColumnRange used, BlockedScratch& scratch) {
     for (Index c = used.begin; c < used.end; ++c) {
       float* row = scratch.values.data() + c * layout_.value_columns;
       kernels_.to_float(inputs_.values.dtype,
@@ -434,23 +360,29 @@ class Pass {
     return true;
   }
 
-  // The rare tile with an infinite or NaN value that some query must not see: 0 * NaN is NaN, so
-  // hidden values are left out instead of being multiplied by zero.
-  void add_values_one_by_one(const float* values, Index stride, Scratch& scratch) {
+  // The rare tile with an infinite or NaN value that some query must not see. Hidden, it would
+  // reach the output as 0 * NaN; so it is added here to the rows that see it, and the product gets
+  // zero in its place. For all other rows the product is the same to the bit as if the value were
+  // finite.
+  void set_apart_odd_values(ColumnRange used, BlockedScratch& scratch) {
     const TileMask& mask = scratch.mask;
-    for (Index r = 0; r < mask.rows; ++r) {
-      float* target = scratch.accumulator.data() + r * layout_.value_columns;
-      for (Index c = mask.begin[r]; c < mask.end[r]; ++c) {
-        if (!mask.sees(r, c)) continue;
-        const float weight = scratch.scores[static_cast<size_t>(r * layout_.columns + c)];
-        for (Index k = 0; k < p_.value_dim; ++k) target[k] += weight * values[c * stride + k];
+    for (Index c = used.begin; c < used.end; ++c) {
+      float* value = scratch.values.data() + c * layout_.value_columns;
+      for (Index k = 0; k < p_.value_dim; ++k) {
+        if (std::isfinite(value[k])) continue;
+        for (Index r = 0; r < mask.rows; ++r) {
+          if (!mask.sees(r, c)) continue;
+          scratch.accumulator[static_cast<size_t>(r * layout_.value_columns + k)] +=
+              scratch.scores[static_cast<size_t>(r * layout_.columns + c)] * value[k];
+        }
+        value[k] = 0;
       }
     }
   }
 
   // Merges the parts of one block in order, into the state of the first.
-  void merge(Index task_index, Scratch& scratch) {
-    const Task& task = tasks_[static_cast<size_t>(task_index)];
+  void merge(Index task_index, BlockedScratch& scratch) {
+    const BlockedTask& task = tasks_[static_cast<size_t>(task_index)];
     const TokenSet queries = schedule_.queries(task.batch_entry, task.head, task.block);
     const Index width = layout_.value_columns;
     for (Index r = 0; r < queries.count; ++r) {
@@ -477,7 +409,8 @@ class Pass {
     write(task, queries, scratch);
   }
 
-  void write(const Task& task, const TokenSet& queries, const Scratch& scratch) const {
+  void write(const BlockedTask& task, const TokenSet& queries,
+             const BlockedScratch& scratch) const {
     for (Index r = 0; r < queries.count; ++r) {
       const Index query = queries[r];
       const float* accumulator = scratch.accumulator.data() + r * layout_.value_columns;
@@ -507,9 +440,9 @@ class Pass {
   const Outputs* outputs_;
   const SoftmaxState* state_;
   Context& context_;
-  const Layout layout_;
+  const BlockedLayout layout_;
   const kernels::Kernels& kernels_;
-  std::span<Task> tasks_;
+  std::span<BlockedTask> tasks_;
   std::span<float> packed_, part_accumulators_, part_maxima_, part_sums_;
 };
 
@@ -524,51 +457,6 @@ void accumulate_attention(const Problem& problem, const Inputs& inputs,
                           const BlockSchedule& schedule, const SoftmaxState& state,
                           Context& context) {
   Pass(problem, inputs, schedule, nullptr, &state, context).run();
-}
-
-Index blocked_workspace_bytes(const Problem& problem, const BlockSchedule& schedule, int threads) {
-  const Layout layout(problem, schedule);
-  if (layout.blocks == 0) return 0;
-  Index bytes = Workspace::bytes_for<Task>(layout.blocks) +
-                Workspace::bytes_for<float>(layout.packed_keys()) +
-                Workspace::bytes_for<Scratch>(threads) + threads * Scratch::bytes(layout);
-  if (layout.parts > 1) {
-    const Index count = layout.blocks * layout.parts * layout.rows;
-    bytes += Workspace::bytes_for<float>(count * layout.value_columns) +
-             2 * Workspace::bytes_for<float>(count);
-  }
-  return bytes;
-}
-
-Cost blocked_cost(const Problem& p, const BlockSchedule& schedule, double scored_pairs,
-                  int threads) {
-  Cost cost;
-  cost.scored_pairs = scored_pairs;
-  cost.flops = 2.0 * scored_pairs * static_cast<double>(p.head_dim + p.value_dim);
-  cost.workspace_bytes = static_cast<double>(blocked_workspace_bytes(p, schedule, threads));
-  cost.bytes_moved = least_traffic(p);
-  return cost;
-}
-
-Index default_query_block() { return 96; }
-
-Index default_key_block(const Problem& problem) {
-  return problem.head_dim + problem.value_dim > 256 ? 256 : 384;
-}
-
-Attention::Rounding blocked_rounding(const Problem& p, Index key_block) {
-  const Index step = round_up(std::min(key_block, std::max<Index>(p.key_len, 1)), kPanel);
-  const Index tiles = (p.key_len + step - 1) / step + 1;
-  Attention::Rounding rounding;
-  // A score: head_dim products and sums, the scaled query, log2 e, the bias, the difference to the
-  // maximum, the argument reduction of exp2.
-  rounding.score_roundings = static_cast<double>(p.head_dim) + 6;
-  // Inside a tile at most `step` additions, then one a tile; each tile may rescale (its factor
-  // carries 4 roundings' worth of exp2 error and one product), and each weight carries
-  // exp2's 2.5e-7.
-  rounding.sum_roundings =
-      static_cast<double>(std::min(p.key_len, step + tiles)) + 6 * static_cast<double>(tiles) + 8;
-  return rounding;
 }
 
 }  // namespace longattn

@@ -15,9 +15,7 @@ namespace {
 
 std::string hex(XXH64_hash_t hash) { return fmt::format("{:016x}", hash); }
 
-std::string hash_text(std::string_view text) {
-  return hex(XXH3_64bits(text.data(), text.size()));
-}
+std::string hash_text(std::string_view text) { return hex(XXH3_64bits(text.data(), text.size())); }
 
 // Of a trace: its bytes, read once, in pieces.
 std::string hash_file(const std::string& path) {
@@ -45,9 +43,11 @@ std::string input_hash(const InputSpec& input, std::map<std::string, std::string
 }
 
 // Everything that determines the numbers, and nothing else: not the label, not the file's name.
-std::string cell_id(const Cell& cell) {
+std::string cell_id(const Cell& cell, std::uint64_t seed) {
   nlohmann::json text = to_json(cell);
   text["input"] = cell.input_hash;
+  text["problem"]["scale"] = cell.problem.effective_scale();
+  text["seed"] = seed;
   text.erase("id");
   return hash_text(text.dump());
 }
@@ -55,12 +55,17 @@ std::string cell_id(const Cell& cell) {
 std::string gigabytes(double bytes) { return fmt::format("{:.3g} GB", bytes / 1e9); }
 
 std::string memory_excess(const Cost& cost, const Problem& p, double limit) {
-  const auto queries = static_cast<double>(p.batch * p.num_heads * p.query_len);
-  const double outputs = 4 * queries * static_cast<double>(p.value_dim);
-  const double needed = cost.workspace_bytes + outputs;
+  const auto size = [&](Index heads, Index len, Index dim) {
+    return static_cast<double>(p.batch * heads * len) * static_cast<double>(dim);
+  };
+  const double inputs = size(p.num_heads, p.query_len, p.head_dim) +
+                        size(p.num_kv_heads, p.key_len, p.head_dim + p.value_dim);
+  const double tensors = inputs * static_cast<double>(byte_size(p.dtype)) +
+                         4 * size(p.num_heads, p.query_len, p.value_dim);
+  const double needed = cost.workspace_bytes + tensors;
   if (needed <= limit) return "";
-  return fmt::format("needs {} (workspace {} + output {}), limit {}", gigabytes(needed),
-                     gigabytes(cost.workspace_bytes), gigabytes(outputs), gigabytes(limit));
+  return fmt::format("needs {} (workspace {} + tensors {}), limit {}", gigabytes(needed),
+                     gigabytes(cost.workspace_bytes), gigabytes(tensors), gigabytes(limit));
 }
 
 PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& variant, int threads,
@@ -95,7 +100,7 @@ std::vector<PlannedCell> make_plan(const Experiment& experiment) {
       for (int threads : experiment.threads) {
         PlannedCell planned = plan_cell(request, variant, threads, experiment.limits);
         planned.cell.input_hash = hash;
-        planned.cell.id = cell_id(planned.cell);
+        planned.cell.id = cell_id(planned.cell, experiment.seed);
         plan.push_back(std::move(planned));
       }
     }

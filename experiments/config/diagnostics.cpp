@@ -99,7 +99,13 @@ std::string Diagnostics::render() const {
 }
 
 void Diagnostics::throw_if_any() const {
-  if (!empty()) throw ConfigError(render());
+  if (empty()) return;
+  if (!std::ranges::all_of(found_, &Diagnostic::in_data)) throw ConfigError(render());
+  std::string text;
+  for (const Diagnostic& d : found_) {
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "\n", place(d.position), d.message);
+  }
+  throw DataError(text);
 }
 
 }  // namespace longattn

@@ -32,6 +32,7 @@ struct Diagnostic {
   std::string message;             ///< "unknown key 'widnow'"
   std::string hint;                ///< beside the caret: "did you mean 'window'?"
   std::vector<std::string> notes;  ///< below, after "= "
+  bool in_data = false;            ///< a file that the config names is wrong, not the config
 };
 
 /// The mistakes found in one file, told together.
@@ -57,7 +58,8 @@ class Diagnostics {
   ///
   ///     1 error in scaling.yaml; nothing was run
   std::string render() const;
-  /// Throws ConfigError(render()) unless empty.
+  /// Throws ConfigError(render()) unless empty; DataError when all that is wrong is the content of
+  /// files that the config names.
   void throw_if_any() const;
 
  private:

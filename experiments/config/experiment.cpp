@@ -1,29 +1,17 @@
 #include "experiments/config/experiment.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <limits>
 #include <thread>
 
 #include "core/io/text.h"
+#include "experiments/config/problems.h"
 #include "experiments/config/reader.h"
 #include "experiments/config/variants.h"
-#include "experiments/inputs/traces.h"
 
 namespace longattn {
 namespace {
-
-constexpr double kMostTokens = 0x1p40;
-
-// One entry of `inputs`, before it meets the lengths.
-struct InputRequest {
-  InputSpec spec;
-  Problem problem;  // of a trace: its shapes, type, scale and causality
-  const YamlNode* node = nullptr;
-};
 
 class ExperimentReader {
  public:
@@ -44,10 +32,9 @@ class ExperimentReader {
     read_header();
     read_measure();
     read_limits();
-    read_inputs();
-    read_problems();
+    experiment_.problems = read_problems(root_, experiment_, reader_);
     if (const YamlNode* node = root_.find("variants")) {
-      experiment_.variants = read_variants(*node, variants_, reader_);
+      experiment_.variants = read_variants(*node, variants_, experiment_.limits.max_cells, reader_);
     }
     check_number_of_cells();
     return experiment_;
@@ -127,163 +114,6 @@ class ExperimentReader {
     }
   }
 
-  void read_inputs() {
-    const YamlNode* list = root_.find("inputs");
-    if (list == nullptr) return;
-    if (!list->is_list() || list->items.empty()) {
-      reader_.error(*list, fmt::format("inputs is {}, expected a list with at least one input",
-                                       describe(*list)));
-      return;
-    }
-    for (const YamlNode& node : list->items) {
-      static const std::vector<std::string> kKeys = {"label", "trace", "layer", "gaussian"};
-      if (!reader_.check_keys(node, "an input", kKeys)) continue;
-      const YamlNode* trace = node.find("trace");
-      const YamlNode* gaussian = node.find("gaussian");
-      if ((trace == nullptr) == (gaussian == nullptr)) {
-        reader_.error(node, "an input is either a trace or gaussian", "",
-                      {"for example: - trace: traces/kjv-2048.safetensors",
-                       "          or: - gaussian: {temperature: 1, seed: 1}"});
-        continue;
-      }
-      InputRequest input;
-      input.node = &node;
-      if (trace != nullptr ? read_trace_input(node, *trace, input) : read_gaussian(node, input)) {
-        add_input(node, std::move(input));
-      }
-    }
-  }
-
-  bool read_gaussian(const YamlNode& node, InputRequest& input) {
-    const YamlNode& map = *node.find("gaussian");
-    if (!reader_.check_keys(map, "gaussian", {"temperature", "seed"})) return false;
-    if (const YamlNode* n = node.find("layer")) reader_.error(*n, "layer belongs to a trace");
-    input.spec.kind = InputSpec::Kind::gaussian;
-    input.spec.label = "gaussian";
-    if (const YamlNode* n = map.find("temperature")) {
-      input.spec.temperature = reader_.number(*n, "temperature", {0, 1e3}).value_or(1);
-      input.spec.label += " temperature " + n->text;
-    }
-    if (const YamlNode* n = map.find("seed")) {
-      input.spec.seed =
-          static_cast<std::uint64_t>(reader_.integer(*n, "seed", {0, 0x1p62}).value_or(1));
-    }
-    return true;
-  }
-
-  bool read_trace_input(const YamlNode& node, const YamlNode& trace, InputRequest& input) {
-    const auto path = reader_.text(trace, "trace");
-    if (!path) return false;
-    input.spec.kind = InputSpec::Kind::trace;
-    if (const YamlNode* n = node.find("layer")) {
-      input.spec.layer = reader_.integer(*n, "layer", {0, 1e6}).value_or(0);
-    }
-    const std::filesystem::path here = std::filesystem::path(experiment_.path).parent_path();
-    input.spec.path = (here / *path).lexically_normal().string();
-    input.spec.label =
-        fmt::format("{} layer {}", std::filesystem::path(*path).stem().string(), input.spec.layer);
-    try {
-      const Trace read = read_trace(input.spec.path, input.spec.layer);
-      input.problem = problem_of(read.queries, read.keys, read.values);
-      input.problem.scale = read.scale;
-      input.problem.mask.causal = read.causal.value_or(false);
-    } catch (const Error& error) {
-      reader_.error(trace, error.what());
-      return false;
-    }
-    return true;
-  }
-
-  void add_input(const YamlNode& node, InputRequest input) {
-    if (const YamlNode* n = node.find("label")) {
-      input.spec.label = reader_.text(*n, "label").value_or(input.spec.label);
-    }
-    const bool taken = std::ranges::any_of(
-        inputs_, [&](const InputRequest& other) { return other.spec.label == input.spec.label; });
-    if (taken) {
-      reader_.error(node, fmt::format("two inputs are labelled '{}'", printable(input.spec.label)),
-                    "give one of them a `label`");
-    }
-    inputs_.push_back(std::move(input));
-  }
-
-  // Settings of `problem` for one input; those that a trace fixes are for generated inputs alone.
-  Problem base_problem(const InputRequest& input, const YamlNode* map) {
-    Problem p = input.problem;
-    if (map == nullptr) return p;
-    const bool generated = input.spec.kind == InputSpec::Kind::gaussian;
-    const auto set = [&](const char* key, Index& field) {
-      const YamlNode* node = map->find(key);
-      if (node != nullptr) field = reader_.integer(*node, key, {1, 1e6}).value_or(field);
-      return node != nullptr;
-    };
-    if (generated) {
-      set("batch", p.batch);
-      set("num_heads", p.num_heads);
-      if (!set("num_kv_heads", p.num_kv_heads)) p.num_kv_heads = p.num_heads;
-      set("head_dim", p.head_dim);
-      if (!set("value_dim", p.value_dim)) p.value_dim = p.head_dim;
-      if (const YamlNode* node = map->find("dtype")) {
-        const auto dtype = dtype_from_string(node->text);
-        if (!dtype) {
-          reader_.error(*node, fmt::format("dtype is {}, expected float32, bfloat16 or float16",
-                                           describe(*node)));
-        }
-        p.dtype = dtype.value_or(p.dtype);
-      }
-    }
-    if (const YamlNode* node = map->find("causal")) {
-      p.mask.causal = reader_.boolean(*node, "causal").value_or(false);
-    }
-    if (const YamlNode* node = map->find("scale")) {
-      p.scale = reader_.number(*node, "scale", {-1e6, 1e6});
-    }
-    return p;
-  }
-
-  void read_problems() {
-    const YamlNode* map = root_.find("problem");
-    static const std::vector<std::string> kKeys = {"lengths",      "batch",    "num_heads",
-                                                   "num_kv_heads", "head_dim", "value_dim",
-                                                   "dtype",        "causal",   "scale"};
-    if (map != nullptr && !reader_.check_keys(*map, "problem", kKeys)) map = nullptr;
-    std::vector<std::pair<Index, const YamlNode*>> lengths;
-    if (map != nullptr && map->find("lengths") != nullptr) {
-      lengths = reader_.integers(*map->find("lengths"), "length", {1, kMostTokens});
-    }
-    for (const InputRequest& input : inputs_) {
-      const Problem base = base_problem(input, map);
-      if (lengths.empty()) {
-        if (input.spec.kind == InputSpec::Kind::trace) {
-          add_problem(input, base, base.key_len, *input.node);
-        } else if (map == nullptr || map->find("lengths") == nullptr) {
-          reader_.error(*input.node, "a generated input needs problem.lengths");
-        }
-        continue;
-      }
-      for (const auto& [length, at] : lengths) add_problem(input, base, length, *at);
-    }
-  }
-
-  void add_problem(const InputRequest& input, Problem p, Index length, const YamlNode& at) {
-    const bool trace = input.spec.kind == InputSpec::Kind::trace;
-    if (trace && length > p.key_len) {
-      reader_.error(at, fmt::format("length {}: the trace {} has {} tokens", length,
-                                    printable(input.spec.label), p.key_len));
-      return;
-    }
-    p.query_len = p.key_len = length;
-    try {
-      validate(p);
-    } catch (const ProblemError& error) {
-      // One mistake in `problem` is one mistake, however many lengths there are.
-      if (!invalid_) reader_.error(at, error.what());
-      invalid_ = true;
-      return;
-    }
-    experiment_.problems.push_back({input.spec, p});
-  }
-
   void check_number_of_cells() {
     const double cells = static_cast<double>(experiment_.problems.size()) *
                          static_cast<double>(experiment_.variants.size()) *
@@ -301,8 +131,6 @@ class ExperimentReader {
   const std::span<const Variant* const> variants_;
   ConfigReader reader_;
   Experiment experiment_;
-  std::vector<InputRequest> inputs_;
-  bool invalid_ = false;
 };
 
 }  // namespace

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <set>
 
 #include "core/error.h"
 #include "core/io/text.h"
@@ -31,7 +33,10 @@ std::optional<OptionValue> parse(OptionType type, Bounds bounds, std::string_vie
 }
 
 std::string range(Bounds bounds) {
-  const auto plain = [](double value) { return to_text(OptionValue(value)); };
+  const auto plain = [](double value) {  // 1000000, not 1e+06
+    const bool whole = value == std::floor(value) && std::abs(value) < 1e15;
+    return whole ? to_text(static_cast<Index>(value)) : to_text(value);
+  };
   return bounds.most >= 1e15 ? fmt::format(">= {}", plain(bounds.least))
                              : fmt::format("in {}..{}", plain(bounds.least), plain(bounds.most));
 }
@@ -42,6 +47,15 @@ void ConfigReader::error(const YamlNode& at, std::string message, std::string hi
                          std::vector<std::string> notes) {
   diagnostics_.add(
       {at.position, at.width(), std::move(message), std::move(hint), std::move(notes)});
+}
+
+void ConfigReader::data_error(const YamlNode& at, std::string message) {
+  diagnostics_.add({.position = at.position,
+                    .width = at.width(),
+                    .message = std::move(message),
+                    .hint = "",
+                    .notes = {},
+                    .in_data = true});
 }
 
 void ConfigReader::error_at_key(const YamlEntry& at, std::string message, std::string hint,
@@ -59,7 +73,9 @@ bool ConfigReader::check_keys(const YamlNode& map, std::string_view what,
   }
   for (const YamlEntry& entry : map.entries) {
     if (std::ranges::find(known, entry.key) != known.end()) continue;
-    const std::string close = closest_name(entry.key, known);
+    // The distance of words is not cheap, and nobody reads the thousandth suggestion.
+    const std::string close =
+        diagnostics_.size() < 1000 ? closest_name(entry.key, known) : std::string();
     error_at_key(entry, fmt::format("unknown key '{}'", printable(entry.key)),
                  close.empty() ? "" : fmt::format("did you mean '{}'?", close),
                  {fmt::format("{} takes: {}", what, fmt::join(known, ", "))});
@@ -141,13 +157,14 @@ std::vector<std::pair<Index, const YamlNode*>> ConfigReader::integers(const Yaml
     if (const auto value = integer(node, what, bounds)) values.emplace_back(*value, &node);
     return values;
   }
-  if (node.items.empty()) expected(node, what, "at least one integer");
+  if (node.items.empty()) {
+    error(node, fmt::format("{}: the list is empty, expected at least one integer", what));
+  }
+  std::set<Index> seen;
   for (const YamlNode& item : node.items) {
     const auto value = integer(item, what, bounds);
     if (!value) continue;
-    const bool twice =
-        std::ranges::any_of(values, [&](const auto& other) { return other.first == *value; });
-    if (twice) {
+    if (!seen.insert(*value).second) {
       error(item, fmt::format("{} {} stands in the list twice", what, *value));
     } else {
       values.emplace_back(*value, &item);

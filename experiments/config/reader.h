@@ -26,6 +26,8 @@ class ConfigReader {
   /// An error at a value (or at a key), with an optional hint and note.
   void error(const YamlNode& at, std::string message, std::string hint = "",
              std::vector<std::string> notes = {});
+  /// The file that a value names has the wrong content, the config being right.
+  void data_error(const YamlNode& at, std::string message);
   void error_at_key(const YamlEntry& at, std::string message, std::string hint = "",
                     std::vector<std::string> notes = {});
 

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/error.h"
 #include "core/io/text.h"
@@ -11,12 +12,10 @@
 namespace longattn {
 namespace {
 
-constexpr size_t kMostSettings = 10000;
-
-// One option with the values that it takes, each with its place.
+// One option with the values that it takes.
 struct Axis {
   const Option* option;
-  std::vector<std::pair<std::string, const YamlNode*>> values;
+  std::vector<std::string> values;
 };
 
 std::vector<std::string> option_names(const Variant& variant) {
@@ -27,8 +26,8 @@ std::vector<std::string> option_names(const Variant& variant) {
 
 class VariantReader {
  public:
-  VariantReader(std::span<const Variant* const> table, ConfigReader& reader)
-      : table_(table), reader_(reader) {}
+  VariantReader(std::span<const Variant* const> table, Index most, ConfigReader& reader)
+      : table_(table), most_(static_cast<double>(most)), reader_(reader) {}
 
   void read(const YamlNode& node) {
     static const YamlNode kNoOptions;
@@ -110,23 +109,40 @@ class VariantReader {
     for (const YamlNode* value : values) {
       if (const auto text = option_text(*value, *option)) {
         try {
-          axis.values.emplace_back(to_text(parse_option(*option, *text)), value);
+          axis.values.push_back(to_text(parse_option(*option, *text)));
         } catch (const OptionError& error) {
-          reader_.error(*value, error.what(), "",
-                        {fmt::format("{}: {}", option->name, option->doc)});
+          std::vector<std::string> notes = {fmt::format("{}: {}", option->name, option->doc)};
+          if (value->is_list()) {
+            notes.push_back(fmt::format("to try several values, write sweep: {{{}: {}}}",
+                                        option->name, printable(*text)));
+          }
+          reader_.error(*value, printable(error.what()), "", notes);
         }
       }
     }
     if (!axis.values.empty()) axes.push_back(std::move(axis));
   }
 
+  // Text in quotes is text, whatever it looks like.
+  static bool is_number_in_quotes(const YamlNode& node, const Option& option) {
+    return node.quoted && option.type != OptionType::choice && option.type != OptionType::path &&
+           option.type != OptionType::numbers_or_path;
+  }
+
   // As parse_option reads it: scalars as they stand, lists in brackets.
   std::optional<std::string> option_text(const YamlNode& node, const Option& option) {
-    if (node.is_scalar()) return node.text;
+    if (node.is_scalar()) {
+      if (!is_number_in_quotes(node, option)) return node.text;
+      reader_.error(node,
+                    fmt::format("option '{}' is {}, expected a {}", option.name, describe(node),
+                                to_string(option.type)),
+                    "without the quotes");
+      return std::nullopt;
+    }
     if (node.is_list()) {
       std::vector<std::string> parts;
       for (const YamlNode& item : node.items) {
-        if (!item.is_scalar()) {
+        if (!item.is_scalar() || item.quoted) {
           reader_.error(item, fmt::format("option '{}' holds {}, expected numbers", option.name,
                                           describe(item)));
           return std::nullopt;
@@ -144,50 +160,56 @@ class VariantReader {
   void expand(const YamlNode& at, const Variant& variant, const std::vector<Axis>& axes) {
     double settings = 1;
     for (const Axis& axis : axes) settings *= static_cast<double>(axis.values.size());
-    if (settings > kMostSettings) {
-      reader_.error(at, fmt::format("{} with {:.0f} settings, at most {} are taken", variant.name,
-                                    settings, kMostSettings));
+    counted_ += settings;
+    if (counted_ > most_) {
+      if (counted_ - settings <= most_) {
+        reader_.error(at, fmt::format("{} with {:.6g} settings makes {:.6g} in all; "
+                                      "limits.max_cells is {:.0f}",
+                                      variant.name, settings, counted_, most_));
+      }
       return;
     }
     for (size_t n = 0; n < static_cast<size_t>(settings); ++n) {
       std::vector<std::pair<std::string, std::string>> given;
       size_t rest = n;
       for (size_t a = axes.size(); a-- > 0; rest /= axes[a].values.size()) {
-        given.emplace_back(axes[a].option->name,
-                           axes[a].values[rest % axes[a].values.size()].first);
+        given.emplace_back(axes[a].option->name, axes[a].values[rest % axes[a].values.size()]);
       }
       add(at, {&variant, Options(variant.options, given)});
     }
   }
 
   void add(const YamlNode& at, VariantRequest request) {
-    const bool taken = std::ranges::any_of(requests_, [&](const VariantRequest& other) {
-      return other.variant == request.variant && other.options.all() == request.options.all();
-    });
-    if (taken) {
-      reader_.error(at, fmt::format("{} with the same options stands in the list twice",
-                                    request.variant->name));
+    std::string settings(request.variant->name);
+    for (const auto& [name, value] : request.options.all()) {
+      settings += fmt::format(" {}={}", name, to_text(value));
+    }
+    if (!taken_.insert(settings).second) {
+      reader_.error(at, fmt::format("{} stands in the list twice", printable(settings)));
       return;
     }
     requests_.push_back(std::move(request));
   }
 
   const std::span<const Variant* const> table_;
+  const double most_;
   ConfigReader& reader_;
+  double counted_ = 0;
+  std::set<std::string> taken_;
   std::vector<VariantRequest> requests_;
 };
 
 }  // namespace
 
 std::vector<VariantRequest> read_variants(const YamlNode& list,
-                                          std::span<const Variant* const> table,
+                                          std::span<const Variant* const> table, Index most,
                                           ConfigReader& reader) {
   if (!list.is_list() || list.items.empty()) {
     reader.error(list, fmt::format("variants is {}, expected a list with at least one variant",
                                    describe(list)));
     return {};
   }
-  VariantReader variants(table, reader);
+  VariantReader variants(table, most, reader);
   for (const YamlNode& node : list.items) variants.read(node);
   return variants.take();
 }

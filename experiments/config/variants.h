@@ -9,10 +9,10 @@
 namespace longattn {
 
 /// Reads the `variants` list: each entry a name, or a map of one name to its options, in which
-/// `sweep` maps options to lists of values and stands for their product. Mistakes become
-/// diagnostics.
+/// `sweep` maps options to lists of values and stands for their product. More than `most` settings
+/// in all are counted and refused before they are made. Mistakes become diagnostics.
 std::vector<VariantRequest> read_variants(const YamlNode& list,
-                                          std::span<const Variant* const> table,
+                                          std::span<const Variant* const> table, Index most,
                                           ConfigReader& reader);
 
 }  // namespace longattn

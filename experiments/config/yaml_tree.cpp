@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <deque>
 #include <sstream>
 #include <unordered_map>
 
@@ -107,6 +108,9 @@ class TreeBuilder : public YAML::EventHandler {
     check_tag(mark, tag);
     const bool quoted = tag == "!" && starts_quoted(mark);
     if (tag == "!" && !quoted) refuse_tag(mark, tag);
+    if (quoted && text.empty() && !is_closed(mark)) {
+      refuse_(refuse_.position(mark), "a quote that is never closed");
+    }
     // As in the YAML core schema, a plain ~ or null is nothing.
     if (!quoted && (text.empty() || text == "~" || text == "null")) return OnNull(mark, 0);
     value(mark, {.kind = YamlNode::Kind::scalar, .text = text, .quoted = quoted});
@@ -142,6 +146,18 @@ class TreeBuilder : public YAML::EventHandler {
     const auto line = static_cast<size_t>(mark.line);
     if (line >= lines.size() || static_cast<size_t>(mark.column) >= lines[line].size()) return true;
     return lines[line][static_cast<size_t>(mark.column)] != '!';
+  }
+  // Yaml-cpp takes a lone quote at the end of the file for an empty text.
+  bool is_closed(const YAML::Mark& mark) const {
+    const auto& lines = refuse_.lines();
+    const auto line = static_cast<size_t>(mark.line), column = static_cast<size_t>(mark.column);
+    if (line >= lines.size() || column >= lines[line].size()) return true;
+    const char quote = lines[line][column];
+    if (quote != '\'' && quote != '"') return true;  // a block scalar
+    if (lines[line].find(quote, column + 1) != std::string::npos) return true;
+    return std::any_of(lines.begin() + mark.line + 1, lines.end(), [&](const std::string& later) {
+      return later.find(quote) != std::string::npos;
+    });
   }
   [[noreturn]] void refuse_tag(const YAML::Mark& mark, const std::string& tag) {
     refuse_(refuse_.position(mark), fmt::format("tag '{}'", printable(tag)), "not taken here",
@@ -179,10 +195,7 @@ class TreeBuilder : public YAML::EventHandler {
       return nullptr;
     }
     parent.awaits_value = false;
-    if (parent.drop_value) {
-      dropped_ = std::move(node);
-      return &dropped_;
-    }
+    if (parent.drop_value) return &dropped_.emplace_back(std::move(node));
     YamlNode& target = parent.node->entries.back().value;
     target = std::move(node);
     return &target;
@@ -213,7 +226,9 @@ class TreeBuilder : public YAML::EventHandler {
 
   const Refusal& refuse_;
   Diagnostics& diagnostics_;
-  YamlNode root_, dropped_;
+  YamlNode root_;
+  std::deque<YamlNode>
+      dropped_;  // values of duplicate keys: read, so that their own keys are checked
   std::vector<Open> open_;
   int events_ = 0;
 };

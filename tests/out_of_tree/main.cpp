@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 
 #include "core/softmax_definition.h"

@@ -1,0 +1,176 @@
+#include "experiments/report/csv.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "experiments/report/text.h"
+
+namespace longattn {
+namespace {
+
+// One row under construction; the first row of all gives the columns their names.
+class Row {
+ public:
+  void add(std::string name, Field value) {
+    names.push_back(std::move(name));
+    values.push_back(std::move(value));
+  }
+  void add_optional(std::string name, const std::optional<double>& value) {
+    add(std::move(name), value ? Field(*value) : Field());
+  }
+  void add_interval(const std::string& name, const std::optional<Estimate>& estimate) {
+    const auto part = [&](double Estimate::*member) {
+      return estimate ? Field((*estimate).*member) : Field();
+    };
+    add(name, part(&Estimate::value));
+    add(name + "_low", part(&Estimate::low));
+    add(name + "_high", part(&Estimate::high));
+  }
+
+  std::vector<std::string> names;
+  std::vector<Field> values;
+};
+
+void add_problem(const Cell& cell, Row& row) {
+  const Problem& problem = cell.problem;
+  row.add("input", cell.input.label);
+  row.add("batch", problem.batch);
+  row.add("num_heads", problem.num_heads);
+  row.add("num_kv_heads", problem.num_kv_heads);
+  row.add("query_len", problem.query_len);
+  row.add("key_len", problem.key_len);
+  row.add("head_dim", problem.head_dim);
+  row.add("value_dim", problem.value_dim);
+  row.add("dtype", std::string(to_string(problem.dtype)));
+  row.add("causal", problem.mask.causal);
+  row.add("scale", problem.effective_scale());
+  row.add("threads", Index{cell.threads});
+}
+
+void add_costs(const CellResult& result, Row& row) {
+  const auto& time = result.time_s;
+  row.add("time_median_s", time ? Field(time->value) : Field());
+  row.add("time_low_s", time ? Field(time->low) : Field());
+  row.add("time_high_s", time ? Field(time->high) : Field());
+  row.add("rounds", static_cast<Index>(result.round_seconds.size()));
+  row.add_optional("workspace_bytes", result.workspace_bytes);
+  row.add_optional("workspace_predicted_bytes", result.workspace_predicted_bytes);
+  row.add_optional("heap_peak_bytes", result.heap_peak_bytes);
+  row.add_optional("rss_peak_bytes", result.rss_peak_bytes);
+  row.add_optional("flops", result.flops);
+  row.add_optional("scored_pairs", result.scored_pairs);
+}
+
+void add_errors(const CellResult& result, Row& row) {
+  row.add_interval("relative_error", result.relative_error);
+  row.add_optional("relative_error_floor", result.relative_error_floor);
+  row.add_interval("row_error_median", result.row_error_median);
+  row.add_optional("row_error_worst", result.row_error_worst);
+  row.add_optional("max_abs_error", result.max_abs_error);
+  row.add_interval("captured_mass", result.captured_mass);
+  row.add_optional("causal_sees_future", result.causal_sees_future);
+  row.add("declared_exact", result.declared_exact);
+  row.add_optional("implementation_ratio", result.implementation_ratio);
+  row.add_optional("gate_resolution", result.gate_resolution);
+  row.add("sampled_rows", result.sampled_rows > 0 ? Field(result.sampled_rows) : Field());
+  row.add_optional("growth_time", result.growth_time);
+  row.add_optional("growth_memory", result.growth_memory);
+}
+
+// Names of all options of all variants, in order of first appearance.
+std::vector<std::string> option_names(const RunResults& results) {
+  std::vector<std::string> names;
+  for (const CellResult& result : results.cells) {
+    for (const auto& [name, value] : result.cell.options) {
+      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+    }
+  }
+  return names;
+}
+
+Row make_row(const CellResult& result, const std::vector<std::string>& options) {
+  Row row;
+  row.add("cell_id", result.cell.id);
+  row.add("variant", result.cell.variant);
+  row.add("status", std::string(to_string(result.status)));
+  row.add("reason", result.reason.empty() ? Field() : Field(result.reason));
+  add_problem(result.cell, row);
+  for (const std::string& name : options) {
+    const auto option =
+        std::ranges::find(result.cell.options, name, &std::pair<std::string, std::string>::first);
+    row.add("option." + name, option == result.cell.options.end() ? Field() : option->second);
+  }
+  add_costs(result, row);
+  add_errors(result, row);
+  return row;
+}
+
+std::string quoted(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string result = "\"";
+  for (const char c : text) result += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return result + "\"";
+}
+
+struct CsvText {
+  std::string operator()(std::monostate) const { return ""; }
+  std::string operator()(bool truth) const { return truth ? "true" : "false"; }
+  std::string operator()(Index number) const { return std::to_string(number); }
+  std::string operator()(double number) const { return exact(number); }
+  std::string operator()(const std::string& text) const { return quoted(text); }
+};
+
+struct JsonValue {
+  nlohmann::ordered_json operator()(std::monostate) const { return nullptr; }
+  nlohmann::ordered_json operator()(double number) const {
+    if (std::isfinite(number)) return number;
+    return exact(number);
+  }
+  template <class T>
+  nlohmann::ordered_json operator()(const T& value) const {
+    return value;
+  }
+};
+
+}  // namespace
+
+ResultTable result_table(const RunResults& results) {
+  const std::vector<std::string> options = option_names(results);
+  ResultTable table;
+  table.columns = make_row(CellResult{}, options).names;
+  for (const CellResult& result : results.cells) {
+    table.rows.push_back(make_row(result, options).values);
+  }
+  return table;
+}
+
+std::string to_csv(const ResultTable& table) {
+  std::string text;
+  for (const std::string& column : table.columns) {
+    text += (text.empty() ? "" : ",") + quoted(column);
+  }
+  text += "\r\n";
+  for (const auto& row : table.rows) {
+    for (size_t n = 0; n < row.size(); ++n) {
+      text += (n == 0 ? "" : ",") + std::visit(CsvText{}, row[n]);
+    }
+    text += "\r\n";
+  }
+  return text;
+}
+
+std::string to_json_text(const ResultTable& table) {
+  auto rows = nlohmann::ordered_json::array();
+  for (const auto& row : table.rows) {
+    nlohmann::ordered_json object;
+    for (size_t n = 0; n < row.size(); ++n) {
+      object[table.columns[n]] = std::visit(JsonValue{}, row[n]);
+    }
+    rows.push_back(std::move(object));
+  }
+  // Bytes that are not UTF-8 are replaced: JSON has no way to write them.
+  return rows.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace longattn

@@ -1,0 +1,227 @@
+#include "experiments/report/findings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "experiments/report/text.h"
+
+namespace longattn {
+namespace {
+
+using Found = std::pair<const Series*, const CellResult*>;
+
+// Those that have what `measured` asks for at this length; null baselines only when wanted.
+template <class Measured>
+std::vector<Found> measured_at(const Block& block, Index length, const Measured& measured) {
+  std::vector<Found> found;
+  for (const Series& series : block.series) {
+    const CellResult* result = at_length(series, length);
+    if (result != nullptr && measured(*result)) found.emplace_back(&series, result);
+  }
+  return found;
+}
+
+std::string joined(const std::vector<std::string>& parts) {
+  std::string text;
+  for (size_t n = 0; n < parts.size(); ++n) {
+    text += (n == 0 ? "" : n + 1 < parts.size() ? ", " : " and ") + parts[n];
+  }
+  return text;
+}
+
+std::string against_full(const Estimate& speed) {
+  if (speed.low > 1) return fmt::format("{} times as fast as full", three_digits(speed.value));
+  if (speed.high < 1)
+    return fmt::format("{} times slower than full", three_digits(1 / speed.value));
+  return "no measurable difference to full";
+}
+
+// Nothing was timed at the longest length by full: where it ended, and where it last had a time.
+std::string baseline_sentence(const Block& block) {
+  const Series* full = find_series(block, "full");
+  if (full == nullptr || baseline(block, block.longest()) != nullptr) return "";
+  std::string text;
+  const CellResult* last = at_length(*full, block.longest());
+  if (last != nullptr) {
+    text = fmt::format("full has no time at {} tokens ({})", grouped(block.longest()),
+                       to_string(last->status));
+  } else {
+    text = fmt::format("full was not run at {} tokens", grouped(block.longest()));
+  }
+  for (auto n = block.lengths.rbegin(); n != block.lengths.rend(); ++n) {
+    if (baseline(block, *n) == nullptr) continue;
+    return text + fmt::format("; at {}, the longest it reached, it takes {}.", grouped(*n),
+                              duration(baseline(block, *n)->time_s->value));
+  }
+  return text + ".";
+}
+
+std::string fastest_sentence(const Block& block) {
+  std::vector<Found> timed = measured_at(block, block.longest(), [](const CellResult& result) {
+    return result.time_s && !is_null_baseline(result.cell.variant);
+  });
+  if (timed.size() < 2) return "";
+  std::ranges::sort(timed, {}, [](const Found& f) { return f.second->time_s->value; });
+  const auto& [series, result] = timed.front();
+  std::string text =
+      fmt::format("At {} tokens {} is the fastest", grouped(block.longest()), series->label);
+  std::vector<std::string> tied;
+  for (size_t n = 1; n < timed.size(); ++n) {
+    if (timed[n].second->time_s->low <= result->time_s->high) {
+      tied.push_back(timed[n].first->label);
+    }
+  }
+  text += fmt::format(" at {}", duration(result->time_s->value));
+  if (!tied.empty()) text += fmt::format(", tied with {} within the intervals", joined(tied));
+  const auto speed = speed_against_full(block, *result);
+  if (!speed || series->variant == "full") return text + ".";
+  const CellResult* full = baseline(block, block.longest());
+  return text + fmt::format("; {} ({}).", against_full(*speed), duration(full->time_s->value));
+}
+
+// The other variants that are slower than full: nobody should have to search for them.
+std::string slower_sentence(const Block& block) {
+  std::vector<std::string> slower;
+  for (const Series& series : block.series) {
+    const CellResult* result = at_length(series, block.longest());
+    const auto speed = result == nullptr ? std::nullopt : speed_against_full(block, *result);
+    if (speed && speed->high < 1) {
+      slower.push_back(fmt::format("{} ({} times)", series.label, three_digits(1 / speed->value)));
+    }
+  }
+  if (slower.empty()) return "";
+  return fmt::format("Slower than full at that length: {}.", joined(slower));
+}
+
+std::string memory_sentence(const Block& block) {
+  std::vector<std::string> parts;
+  const auto found = measured_at(block, block.longest(), [](const CellResult& result) {
+    return result.workspace_bytes && !is_null_baseline(result.cell.variant);
+  });
+  for (const auto& [series, result] : found) {
+    parts.push_back(fmt::format("{} {}", series->label, bytes(*result->workspace_bytes)));
+  }
+  if (parts.empty()) return "";
+  return fmt::format("Scratch memory beside inputs and outputs at {} tokens: {}.",
+                     grouped(block.longest()), joined(parts));
+}
+
+// Exponent of time between a series' two longest lengths that are at least a factor 1.5 apart.
+std::string growth_part(const Series& series) {
+  const CellResult *last = nullptr, *before = nullptr;
+  for (const CellResult* result : series.cells) {
+    if (result->time_s && result->time_s->value > 0) {
+      before = last;
+      last = result;
+    }
+  }
+  if (before == nullptr) return "";
+  const double factor = static_cast<double>(last->cell.problem.key_len) /
+                        static_cast<double>(before->cell.problem.key_len);
+  if (factor < 1.5) return "";
+  const double exponent = std::log(last->time_s->value / before->time_s->value) / std::log(factor);
+  std::string text = fmt::format("{} n^{:.2f}", series.label, exponent);
+  if (last->growth_time) text += fmt::format(" (declared n^{})", exact(*last->growth_time));
+  return text;
+}
+
+std::string growth_sentence(const Block& block) {
+  std::vector<std::string> parts;
+  for (const Series& series : block.series) {
+    if (is_null_baseline(series.variant)) continue;
+    if (std::string part = growth_part(series); !part.empty()) parts.push_back(std::move(part));
+  }
+  if (parts.empty()) return "";
+  return fmt::format("Time grows over each one's last two lengths as {}.", joined(parts));
+}
+
+// How the error of an approximation reads against that of not looking at the keys at all.
+std::string loss_against(const Estimate& error, const CellResult* null, const char* what) {
+  if (null == nullptr || !null->relative_error) return "";
+  const Estimate& base = *null->relative_error;
+  const std::string figure = three_digits(base.value);
+  if (error.low > base.high) return fmt::format("worse than {} ({})", what, figure);
+  if (error.high >= base.low) return fmt::format("no better than {} ({})", what, figure);
+  if (base.value <= 0 || error.value <= 0) return "";
+  return fmt::format("{} of what {} loses ({})",
+                     fmt::format("{:.0f} %", 100 * error.value / base.value), what, figure);
+}
+
+std::vector<std::string> approximation_sentences(const Block& block) {
+  const auto null = [&](std::string_view variant) -> const CellResult* {
+    const Series* series = find_series(block, variant);
+    return series == nullptr ? nullptr : at_length(*series, block.longest());
+  };
+  std::vector<std::string> sentences;
+  const auto found = measured_at(block, block.longest(), [](const CellResult& result) {
+    return result.relative_error && !result.declared_exact &&
+           !is_null_baseline(result.cell.variant);
+  });
+  for (const auto& [series, result] : found) {
+    const Estimate& error = *result->relative_error;
+    std::string text = fmt::format(
+        "{} changes the output of full attention by {} (relative error, {} to {})", series->label,
+        three_digits(error.value), three_digits(error.low), three_digits(error.high));
+    std::vector<std::string> parts;
+    for (auto part : {loss_against(error, null("mean_value"), "the mean of V"),
+                      loss_against(error, null("zero"), "an output of zeros")}) {
+      if (!part.empty()) parts.push_back(std::move(part));
+    }
+    sentences.push_back(text + (parts.empty() ? "." : ": " + joined(parts) + "."));
+  }
+  return sentences;
+}
+
+std::string exact_sentence(const Block& block) {
+  std::vector<std::string> conforming;
+  double worst = 0;
+  for (const Series& series : block.series) {
+    bool judged = false, ok = true;
+    for (const CellResult* result : series.cells) {
+      if (!result->declared_exact || !result->implementation_ratio) continue;
+      judged = true;
+      ok = ok && *result->implementation_ratio <= 1;
+      if (ok) worst = std::max(worst, *result->implementation_ratio);
+    }
+    if (judged && ok) conforming.push_back(series.label);
+  }
+  if (conforming.empty()) return "";
+  return fmt::format(
+      "{} {} exact: at every length the output equals full attention in double "
+      "precision to rounding (at worst {} of the tolerance).",
+      joined(conforming), conforming.size() == 1 ? "is" : "are", three_digits(worst));
+}
+
+}  // namespace
+
+std::vector<std::string> findings(const Block& block) {
+  std::vector<std::string> sentences = {baseline_sentence(block), fastest_sentence(block),
+                                        slower_sentence(block), memory_sentence(block),
+                                        growth_sentence(block)};
+  std::ranges::move(approximation_sentences(block), std::back_inserter(sentences));
+  sentences.push_back(exact_sentence(block));
+  std::erase(sentences, "");
+  return sentences;
+}
+
+std::string failures_sentence(const RunResults& results) {
+  std::map<Status, Index> counts;
+  Index failures = 0;
+  for (const CellResult& result : results.cells) {
+    if (result.status == Status::ok) continue;
+    ++counts[result.status];
+    ++failures;
+  }
+  if (failures == 0) return "";
+  std::vector<std::string> parts;
+  for (const auto& [status, count] : counts) {
+    parts.push_back(fmt::format("{} {}", count, to_string(status)));
+  }
+  return fmt::format("{} of {} cells {} no complete result: {}.", failures, results.cells.size(),
+                     failures == 1 ? "has" : "have", joined(parts));
+}
+
+}  // namespace longattn

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/cell.h"
+
+namespace longattn {
+
+/// The cells of one variant with one set of options, by length.
+struct Series {
+  std::string label;  ///< short_label, one line of text
+  std::string variant;
+  size_t style = 0;  ///< number of its colour and marker: the same label looks alike everywhere
+  std::vector<const CellResult*> cells;  ///< ascending length
+};
+
+/// What is compared with each other: cells on the same input that differ only in variant, options
+/// and length. Length is key_len; query_len is equal to it, or the same in all cells of the block.
+struct Block {
+  std::string input;    ///< its label, one line of text
+  std::string problem;  ///< "8 heads, head_dim 64, causal, float32, 2 threads"
+  std::vector<Series> series;
+  std::vector<Index> lengths;  ///< ascending
+
+  Index longest() const { return lengths.back(); }
+};
+
+/// The cells in plan order, arranged for reading. Points into `results`.
+std::vector<Block> arrange(const RunResults& results);
+
+/// The cell of a series at a length, or nullptr.
+const CellResult* at_length(const Series& series, Index length);
+/// The cell of `full` at a length that has a time, or nullptr.
+const CellResult* baseline(const Block& block, Index length);
+/// Time of `full` over time of this cell, with the interval of the quotient of two intervals (a
+/// cautious one); nothing where either was not measured.
+std::optional<Estimate> speed_against_full(const Block& block, const CellResult& result);
+/// The first series of a variant, or nullptr.
+const Series* find_series(const Block& block, std::string_view variant);
+
+/// What looks at no key: `mean_value` and `zero`. Their errors are there to read others against.
+bool is_null_baseline(std::string_view variant);
+/// "timeout: after 60 s, killed", one line of text.
+std::string failure_text(const CellResult& result);
+
+}  // namespace longattn

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "experiments/cell.h"
+
+namespace longattn {
+
+// Numbers and user text as people read them. The same bytes under any locale.
+
+/// The shortest text that reads back as the same double: "0.1", "1e-07", "4096".
+std::string exact(double value);
+/// Three significant digits: "123", "12.3", "0.0123", "1.23e-07".
+std::string three_digits(double value);
+/// "12.3 ms": µs, ms or s.
+std::string duration(double seconds);
+/// "4.00 MiB": B, KiB, MiB, GiB or TiB.
+std::string bytes(double count);
+/// "16,384".
+std::string grouped(Index value);
+/// "±0.8%": the wider half of the interval against the value; empty when the value is exact or 0.
+std::string half_width(const Estimate& estimate);
+
+/// User text in one line that cannot move the cursor or turn the reading direction: control
+/// characters, bytes that are not UTF-8 and bidirectional overrides become \xNN.
+std::string one_line(std::string_view text);
+/// Columns that the text takes on a terminal (wide East Asian characters take two).
+size_t display_width(std::string_view text);
+/// The longest beginning that takes at most `width` columns; a shortened one ends in "…".
+std::string shortened(std::string_view text, size_t width);
+/// one_line() for HTML, inside an element or a quoted attribute.
+std::string html(std::string_view text);
+
+}  // namespace longattn

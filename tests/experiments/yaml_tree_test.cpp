@@ -1,0 +1,234 @@
+#include "experiments/config/yaml_tree.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "core/random.h"
+#include "tests/experiments/config_testing.h"
+
+namespace longattn {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string refusal(std::string text) {
+  try {
+    const YamlDocument document = parse_yaml(std::move(text), "a.yaml");
+    return document.diagnostics.empty() ? "" : document.diagnostics.render();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+}
+
+TEST(YamlTree, EveryKeyAndEveryValueHasItsPlace) {
+  const YamlDocument d = parse_yaml("name: x\nlist:\n  - 1\n  - {a: 'q', b: }\n", "a.yaml");
+  ASSERT_TRUE(d.root.is_map());
+  ASSERT_EQ(d.root.entries.size(), 2u);
+  EXPECT_EQ(d.root.entries[0].position, (Position{1, 1}));
+  EXPECT_EQ(d.root.entries[0].value.position, (Position{1, 7}));
+  const YamlNode& list = d.root.entries[1].value;
+  ASSERT_TRUE(list.is_list());
+  EXPECT_EQ(list.items[0].position, (Position{3, 5}));
+  const YamlNode& map = list.items[1];
+  EXPECT_EQ(map.entries[0].position, (Position{4, 6}));
+  EXPECT_EQ(map.entries[0].value.position, (Position{4, 9}));
+  EXPECT_TRUE(map.entries[0].value.quoted);
+  EXPECT_EQ(map.entries[1].value.kind, YamlNode::Kind::null);
+}
+
+TEST(YamlTree, ScalarsStayTextAndQuotesAreRemembered) {
+  const YamlDocument d = parse_yaml("a: 010\nb: \"010\"\nc: yes\nd: |\n  two\n  lines\n", "a.yaml");
+  EXPECT_EQ(d.root.find("a")->text, "010");
+  EXPECT_FALSE(d.root.find("a")->quoted);
+  EXPECT_TRUE(d.root.find("b")->quoted);
+  EXPECT_EQ(d.root.find("c")->text, "yes");
+  EXPECT_TRUE(d.root.find("d")->quoted);
+  EXPECT_EQ(d.root.find("d")->text, "two\nlines\n");
+  EXPECT_EQ(d.root.find("e"), nullptr);
+}
+
+TEST(YamlTree, NullTildeAndNothingAreNull) {
+  const YamlDocument d = parse_yaml("a: ~\nb: null\nc:\nd: 'null'\n", "a.yaml");
+  for (const char* key : {"a", "b", "c"}) EXPECT_EQ(d.root.find(key)->kind, YamlNode::Kind::null);
+  EXPECT_TRUE(d.root.find("d")->is_scalar());
+}
+
+TEST(YamlTree, ColumnsCountCharactersNotBytes) {
+  const YamlDocument d = parse_yaml("\xc3\xa9\xc3\xa9: x\n", "a.yaml");
+  EXPECT_EQ(d.root.entries[0].value.position, (Position{1, 5}));
+}
+
+TEST(YamlTree, WindowsLineEndsByteOrderMarkTabsAndTrailingSpacesAreAccepted) {
+  const YamlDocument d = parse_yaml(
+      "\xef\xbb\xbf"
+      "a:\t1 \t\r\nb: 2\t# note\r\n",
+      "a.yaml");
+  EXPECT_EQ(d.root.find("a")->text, "1");
+  EXPECT_EQ(d.root.find("b")->text, "2");
+  EXPECT_EQ(d.root.entries[0].position, (Position{1, 1}));
+  EXPECT_EQ(d.root.entries[1].position, (Position{2, 1}));
+}
+
+TEST(YamlTree, AnEmptyFileAndOneOfCommentsHoldNothing) {
+  EXPECT_EQ(parse_yaml("", "a.yaml").root.kind, YamlNode::Kind::null);
+  EXPECT_EQ(parse_yaml("# only\n# comments\n", "a.yaml").root.kind, YamlNode::Kind::null);
+}
+
+struct Refused {
+  const char* name;
+  std::string text;
+  std::string message;
+};
+void PrintTo(const Refused& r, std::ostream* out) { *out << r.name; }
+
+class YamlTreeRefuses : public ::testing::TestWithParam<Refused> {};
+
+TEST_P(YamlTreeRefuses, WithAMessageThatHelps) {
+  EXPECT_THAT(refusal(GetParam().text), HasSubstr(GetParam().message));
+}
+
+std::string repeated(std::string_view piece, int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) text += piece;
+  return text;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Texts, YamlTreeRefuses,
+    ::testing::Values(
+        Refused{"DuplicateKey", "a: 1\nb: 2\na: 3\n", "error: duplicate key 'a'\n  --> a.yaml:3:1"},
+        Refused{"FirstOfDuplicates", "a: 1\nb: 2\na: 3\n", "first at a.yaml:1:1"},
+        Refused{"DuplicatesInDuplicates", "a: 1\na: {x: 1, b: 1, b: [2], b: {c: 3, c: 4}, y: 1}\n",
+                "4 errors"},
+        Refused{"Tag", "a: !!binary aGk=\n", "never runs code"},
+        Refused{"LocalTag", "a: !function x\n", "tag '!function'"},
+        Refused{"BareTag", "a: ! x\n", "tag '!'"},
+        Refused{"TaggedMap", "a: !x {b: 1}\n", "tag '!x'"},
+        Refused{"Anchor", "a: &x 1\nb: 2\n", "anchor '&x'"},
+        Refused{"Alias", "a: &x [1]\nb: *x\n", "write the value out"},
+        Refused{"Cycle", "&a [*a]\n", "anchor '&a'"},
+        Refused{"MergeKey", "a: {b: 1}\n<<: {c: 1}\n", "merge key '<<'"},
+        Refused{"MapAsKey", "{a: 1}: 2\n", "a map stands as a key"},
+        Refused{"SecondDocument", "a: 1\n---\nb: 2\n", "text after the end of the config"},
+        Refused{"TrailingText", "[1, 2] trailing\n", "a.yaml:1:"},
+        Refused{"UnclosedQuote", "a: 'x\n", "not valid YAML"},
+        Refused{"LoneQuote", "a: '", "a quote that is never closed"},
+        Refused{"LoneQuoteBeforeBlankLines", "a: \"\n\n\n", "never closed"},
+        Refused{"UnclosedBracket", "a: [1, 2\n", "not valid YAML"},
+        Refused{"TabIndent", "a:\n\tb: 1\n", "indented with a tab"},
+        Refused{"NotUtf8", std::string("a: \xff\n"), "not UTF-8 at byte 3"},
+        Refused{"Utf16",
+                std::string("\xff\xfe"
+                            "a\0:\0",
+                            6),
+                "looks like UTF-16"},
+        Refused{"Nul", std::string("a: 1\n\0b", 7), "control character \\x00"},
+        // Yaml-cpp would stop here without a word.
+        Refused{"EndOfTransmission", "a: 1\n\x04 b: 2\n", "control character \\x04"},
+        Refused{"Escape", "a: \x1b]0;title\x07\n", "control character \\x1b"},
+        Refused{"DeepLists", repeated("[", 100'000), "nested deeper than 32 at 1:33"},
+        Refused{"DeepMaps", repeated("{a: ", 50'000), "nested deeper than 32"},
+        Refused{"DeepBlocks", repeated("- ", 100'000), "nested deeper than 32"},
+        Refused{"ManyValues", "[" + repeated("1,", 250'000) + "1]", "more than 200000 values"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(YamlTree, ThirtyTwoLevelsAreRead) {
+  EXPECT_EQ(refusal(repeated("[", 32) + repeated("]", 32)), "");
+}
+
+TEST(YamlTree, AMistakeIsShownWithItsLineAndACaret) {
+  EXPECT_EQ(refusal("name: x\nname: y\n"),
+            "error: duplicate key 'name'\n"
+            "  --> a.yaml:2:1\n"
+            "   |\n"
+            " 2 | name: y\n"
+            "   | ^^^^ first at a.yaml:1:1\n"
+            "\n"
+            "1 error in a.yaml; nothing was run");
+}
+
+TEST(YamlTree, ALongLineIsCutAroundTheCaret) {
+  const std::string message = refusal("{" + repeated("k: 1, k: 2, ", 5000) + "z: 1}");
+  EXPECT_THAT(message, HasSubstr("and 9949 more like these"));
+  EXPECT_LT(message.size(), 30'000u);
+}
+
+TEST(YamlTree, WhatIsNotARegularFileIsRefusedAtOnce) {
+  const ScratchFolder folder;
+  const auto message = [](const std::string& path) -> std::string {
+    try {
+      read_yaml(path);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  ASSERT_EQ(mkfifo((folder / "fifo").c_str(), 0600), 0);
+  EXPECT_THAT(message(folder / "fifo"), HasSubstr("not a regular file"));
+  EXPECT_THAT(message("/dev/zero"), HasSubstr("not a regular file"));
+  EXPECT_THAT(message(folder / ""), HasSubstr("is a folder"));
+  EXPECT_THAT(message(folder / "absent"), HasSubstr("No such file"));
+  EXPECT_THAT(message(folder.write("large", std::string(kYamlMaxBytes + 1, ' '))),
+              HasSubstr("1048577 bytes, a config has at most 1048576"));
+}
+
+TEST(YamlTree, NamesOfFilesAreEscapedInMessages) {
+  EXPECT_THAT([] { read_yaml("/absent/\x1b]0;x\x07.yaml"); },
+              ::testing::ThrowsMessage<IoError>(HasSubstr("\\x1b]0;x\\x07.yaml")));
+}
+
+// Random damage to a config: whatever comes, the answer is a tree or one of our errors.
+TEST(YamlTree, DamagedTextGivesATreeOrAConfigError) {
+  const std::string seedling =
+      "longattn: 1\nname: \"q\\x41\"\ninputs:\n  - gaussian: {temperature: 1.5, seed: 1}\n"
+      "problem:\n  lengths: [16, 32]  # tokens\n  causal: true\nvariants:\n  - tiny:\n"
+      "      sweep: {window: [1, 2]}\n      pattern: 'fixed'\n  - plain\nmeasure: {min_time: "
+      "20ms}\n"
+      "limits: {memory: 1GiB}\ntext: |\n  block\n  text\n";
+  const std::vector<std::string> pieces = {
+      "[",     "]",   "{",    "}",  ":",  ": ", "- ", "\n",  "\n  ", "'",    "\"",
+      "&a ",   "*a",  "!t ",  "<<", "? ", "|",  ">-", "---", "...",  "\t",   "\xef\xbb\xbf",
+      "\r",    "\\x", "a: a", "#",  ",",  "%",  "@",  "`",   "~",    "\xc3", "\xed\xa0\x80",
+      "1e400", "010"};
+  const auto variants = tiny_variants();
+  const ScratchFolder folder;
+  const CounterRandom random(20240607);
+  std::uint64_t draw = 0;
+  int accepted = 0, refused = 0;
+  for (int round = 0; round < 6000; ++round) {
+    std::string text = seedling;
+    for (std::uint64_t n = random.below(draw++, 6) + 1; n > 0; --n) {
+      const size_t at = random.below(draw++, text.size() + 1);
+      const size_t count = std::min<size_t>(random.below(draw++, 8), text.size() - at);
+      switch (random.below(draw++, 4)) {
+        case 0:
+          text.erase(at, count);
+          break;
+        case 1:
+          text.insert(at, pieces[random.below(draw++, pieces.size())]);
+          break;
+        case 2:
+          text.insert(at, 1, static_cast<char>(random.below(draw++, 256)));
+          break;
+        default:
+          text.insert(at, text.substr(random.below(draw++, text.size() + 1), 40));
+          break;
+      }
+    }
+    try {
+      read_experiment(folder.write("test.yaml", text), variants);
+      ++accepted;
+    } catch (const ConfigError& error) {
+      ++refused;
+      ASSERT_NE(std::string_view(error.what()), "") << text;
+    } catch (const std::exception& error) {
+      FAIL() << error.what() << "\nround " << round << ":\n" << text;
+    }
+  }
+  EXPECT_GT(accepted, 0);
+  EXPECT_GT(refused, 0);
+}
+
+}  // namespace
+}  // namespace longattn
