@@ -77,13 +77,6 @@ std::string short_error(double error) {
   return (digit == 1 ? "10" : fmt::format("{}·10", digit)) + superscript(exponent);
 }
 
-std::string short_length(Index length) {
-  constexpr Index kKilo = 1024, kMega = kKilo * kKilo;
-  if (length % kMega == 0) return fmt::format("{}M", length / kMega);
-  if (length % kKilo == 0) return fmt::format("{}k", length / kKilo);
-  return grouped(length);
-}
-
 }  // namespace
 
 void Range::add(double value) {

@@ -118,7 +118,8 @@ std::string drawing(const PatternPicture& picture, const std::string& strokes_te
       "<g text-anchor=\"end\"><text x=\"28\" y=\"15\">0</text>"
       "<text transform=\"translate(20 106) rotate(-90)\" text-anchor=\"middle\">query</text>"
       "<text x=\"28\" y=\"206\">{}</text></g></g></svg>",
-      html(picture.title), exact(x), exact(y), strokes_text, key_len, query_len);
+      html(picture.title), exact(x), exact(y), strokes_text, short_length(key_len),
+      short_length(query_len));
 }
 
 }  // namespace
