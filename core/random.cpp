@@ -50,11 +50,15 @@ std::uint64_t CounterRandom::below(std::uint64_t counter, std::uint64_t bound) c
   return static_cast<std::uint64_t>((static_cast<Wide>(bits(counter)) * bound) >> 64);
 }
 
-double CounterRandom::normal(std::uint64_t counter) const {
-  const auto words = block(counter / 2);
+std::array<double, 2> CounterRandom::normal_pair(std::uint64_t pair) const {
+  const auto words = block(pair);
   const double radius = std::sqrt(-2 * std::log(unit_interval(join(words[0], words[1]))));
   const double angle = 2 * std::numbers::pi * unit_interval(join(words[2], words[3]));
-  return radius * (counter % 2 == 0 ? std::cos(angle) : std::sin(angle));
+  return {radius * std::cos(angle), radius * std::sin(angle)};
+}
+
+double CounterRandom::normal(std::uint64_t counter) const {
+  return normal_pair(counter / 2)[counter % 2];
 }
 
 std::uint64_t make_stream(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) {

@@ -29,6 +29,8 @@ class CounterRandom {
   std::uint64_t below(std::uint64_t counter, std::uint64_t bound) const;
   /// Standard normal (Box-Muller; counters 2n and 2n+1 share one Philox block).
   double normal(std::uint64_t counter) const;
+  /// {normal(2 * pair), normal(2 * pair + 1)} at half the cost.
+  std::array<double, 2> normal_pair(std::uint64_t pair) const;
 
  private:
   std::uint64_t seed_, stream_;

@@ -22,7 +22,14 @@ size_t terminal_columns() {
   return size.ws_col;
 }
 
-constexpr std::string_view kClearLine = "\r\x1b[K";
+constexpr const char* kClearLine = "\r\x1b[K";
+
+// Whoever listened may be gone (a closed terminal): no reason to lose the measurements.
+template <class... Arguments>
+void say(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  const std::string text = fmt::format(format, std::forward<Arguments>(arguments)...);
+  std::fwrite(text.data(), 1, text.size(), stderr);
+}
 
 }  // namespace
 
@@ -37,19 +44,21 @@ void Progress::done() {
   ++done_;
   if (!terminal_ && steps_ > 0 && done_ * 10 / steps_ > tenths_) {
     tenths_ = done_ * 10 / steps_;
-    fmt::print(stderr, "{}/{} measurements{}\n", done_, steps_, left());
+    say("{}/{} measurements{}\n", done_, steps_, left());
   }
   draw();
 }
 
+void Progress::drop(Index steps) { steps_ -= steps; }
+
 void Progress::note(const std::string& message) {
-  if (terminal_) fmt::print(stderr, "{}", kClearLine);
-  fmt::print(stderr, "{}\n", message);
+  if (terminal_) say("{}", kClearLine);
+  say("{}\n", message);
   draw();
 }
 
 void Progress::finish() {
-  if (terminal_) fmt::print(stderr, "{}", kClearLine);
+  if (terminal_) say("{}", kClearLine);
 }
 
 std::string Progress::left() const {
@@ -65,7 +74,7 @@ void Progress::draw() {
   if (!terminal_) return;
   std::string line = fmt::format("{}/{}{}  {}", done_, steps_, left(), what_);
   line.resize(std::min(line.size(), terminal_columns() - 1));
-  fmt::print(stderr, "{}{}", kClearLine, line);
+  say("{}{}", kClearLine, line);
   std::fflush(stderr);
 }
 

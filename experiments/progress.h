@@ -14,6 +14,7 @@ class Progress {
   explicit Progress(Index steps);
   void begin(const std::string& what);    ///< the current step
   void done();                            ///< it has ended
+  void drop(Index steps);                 ///< steps that will not be made
   void note(const std::string& message);  ///< a line that stays
   void finish();                          ///< nothing more is drawn
 
@@ -21,7 +22,7 @@ class Progress {
   void draw();
   std::string left() const;
 
-  const Index steps_;
+  Index steps_;
   Index done_ = 0, tenths_ = 0;
   const bool terminal_;
   std::string what_;

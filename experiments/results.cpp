@@ -83,6 +83,12 @@ void apply_record(const json& record, RunResults& results) {
 
 void finish_results(RunResults& results) {
   for (CellResult& result : results.cells) {
+    const bool measured = result.sampled_rows > 0 || result.heap_peak_bytes ||
+                          result.workspace_bytes || !result.round_seconds.empty();
+    if (result.status == Status::ok && !measured) {
+      result.status = Status::skipped;
+      result.reason = "the run ended before it was measured";
+    }
     if (result.status == Status::nonconforming || result.status == Status::nan) {
       result.round_seconds.clear();  // a wrong result has no speed
     }
@@ -113,6 +119,9 @@ RunResults results_from_folder(const std::string& folder) {
     throw DataError(fmt::format("{}: {}", path, error.what()));
   } catch (const std::invalid_argument& error) {
     throw DataError(fmt::format("{}: {}", path, error.what()));
+  }
+  if (results.experiment.empty() && results.cells.empty()) {
+    throw DataError(fmt::format("{}: holds no run, only a header", path));
   }
   if (!whole) results.provenance.emplace_back("journal", "the last line is torn and left out");
   finish_results(results);

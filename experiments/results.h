@@ -11,8 +11,8 @@ namespace longattn {
 /// running experiment and for a folder read back alike.
 void apply_record(const nlohmann::json& record, RunResults& results);
 
-/// Medians and intervals over rounds; cells without a verdict become `skipped`. After the last
-/// record.
+/// Medians and intervals over rounds; cells of which nothing was measured become `skipped`. After
+/// the last record.
 void finish_results(RunResults& results);
 
 /// Rebuilds everything from the files of a run folder: journal.jsonl. Throws IoError, and DataError

@@ -14,12 +14,14 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <thread>
 
 #include "core/error.h"
 #include "core/io/file.h"
 #include "core/random.h"
 #include "experiments/inputs/shared_inputs.h"
 #include "experiments/journal.h"
+#include "experiments/judge/errors.h"
 #include "experiments/measure/spawn.h"
 #include "experiments/measure/worker.h"
 #include "experiments/progress.h"
@@ -53,6 +55,7 @@ class RunFolder {
                                     error ? error.message() : "a file of that name exists"));
     }
     const std::string lock = file("LOCK");
+    if (!fs::exists(lock)) require_empty();  // before leaving anything in a stranger's folder
     lock_ = open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (lock_ < 0) {
       throw CreateError(fmt::format("{}: cannot create: {}", lock, std::strerror(errno)));
@@ -62,16 +65,12 @@ class RunFolder {
       close(lock_);
       throw InUseError(fmt::format("{}: in use by {}", path, owner.empty() ? "a run" : owner));
     }
-    for (const auto& entry : fs::directory_iterator(path)) {
-      if (entry.path().filename() == "LOCK") continue;
+    try {
+      require_empty();
+      sign(lock);
+    } catch (...) {
       close(lock_);
-      throw CreateError(fmt::format("{}: not empty (it holds {}); a run needs a new folder", path,
-                                    entry.path().filename().string()));
-    }
-    const std::string owner = fmt::format("process {}", getpid());
-    if (ftruncate(lock_, 0) != 0 ||
-        write(lock_, owner.data(), owner.size()) != static_cast<ssize_t>(owner.size())) {
-      throw IoError(fmt::format("{}: cannot write: {}", lock, std::strerror(errno)));
+      throw;
     }
   }
   ~RunFolder() { close(lock_); }
@@ -81,6 +80,24 @@ class RunFolder {
   std::string file(std::string_view name) const { return (fs::path(path_) / name).string(); }
 
  private:
+  void require_empty() const {
+    for (const auto& entry : fs::directory_iterator(path_)) {
+      if (entry.path().filename() == "LOCK") continue;
+      throw CreateError(fmt::format("{}: not empty (it holds {}); a run needs a new folder", path_,
+                                    entry.path().filename().string()));
+    }
+  }
+  // Who holds the lock, for the message of a second run; also on another machine.
+  void sign(const std::string& lock) const {
+    char host[256] = "an unnamed host";
+    gethostname(host, sizeof host - 1);
+    const std::string owner = fmt::format("process {} on {}", getpid(), host);
+    if (ftruncate(lock_, 0) != 0 ||
+        write(lock_, owner.data(), owner.size()) != static_cast<ssize_t>(owner.size())) {
+      throw IoError(fmt::format("{}: cannot write: {}", lock, std::strerror(errno)));
+    }
+  }
+
   std::string path_;
   int lock_ = -1;
 };
@@ -168,13 +185,17 @@ class Runner {
   // Inputs are made when first needed and kept for the whole run.
   const SharedInputs& inputs_of(const Cell& cell) {
     json key = to_json(cell.problem);
+    for (const char* mask : {"causal", "key_lengths", "document_ids", "alibi_slopes"}) {
+      key.erase(mask);  // says which keys are seen, not what they are
+    }
     key["input"] = to_json(cell)["input"];
     const std::string text = key.dump();
     const auto found = inputs_.find(text);
     if (found != inputs_.end()) return found->second;
     progress_.note(
         fmt::format("making inputs: {}, {} tokens", cell.input.label, cell.problem.key_len));
-    return inputs_.emplace(text, SharedInputs(make_inputs(cell.input, cell.problem))).first->second;
+    return inputs_.emplace(text, SharedInputs(make_inputs(cell.input, cell.problem, threads_)))
+        .first->second;
   }
 
   void measure(size_t n, Pass pass, Index round) {
@@ -189,8 +210,12 @@ class Runner {
                                 experiment_.measure.min_time_s,
                                 experiment_.measure.error_rows,
                                 experiment_.seed};
-    const WorkerLimits limits{experiment_.limits.time_s, experiment_.limits.memory_bytes,
-                              cell.threads};
+    // The limit is on the variant: what its judge needs comes on top.
+    const bool judges = pass == Pass::error || pass == Pass::pattern;
+    const WorkerLimits limits{
+        experiment_.limits.time_s,
+        experiment_.limits.memory_bytes + (judges ? judging_bytes(cell.problem, cell.threads) : 0),
+        cell.threads};
     const WorkerOutcome outcome = run_worker(to_text(request), shared.descriptor(), limits, stop_);
     if (outcome.interrupted) return;
     json entry = {{"kind", to_string(pass)}, {"id", cell.id}, {"round", round}};
@@ -203,14 +228,24 @@ class Runner {
       }
     } else {
       entry["result"] = {{"status", to_string(outcome.status)}, {"reason", outcome.reason}};
+      entry["log"] = outcome.log;  // the end of what it said on standard error
     }
     if (pass == Pass::pattern && !entry.contains("pattern")) return;  // a picture is no verdict
     record(entry);
+    if (pass != Pass::pattern) progress_.done();
     if (!open(n)) {
+      progress_.drop(steps_after(pass, round));
       progress_.note(fmt::format("{} {}: {}", what, to_string(results_.cells[n].status),
                                  results_.cells[n].reason));
     }
-    if (pass != Pass::pattern) progress_.done();
+  }
+
+  // Measurements of a cell that its failure in this one saves.
+  Index steps_after(Pass pass, Index round) const {
+    const Measure& m = experiment_.measure;
+    const Index rounds = m.time ? m.rounds : 0;
+    if (pass == Pass::error) return (m.memory ? 1 : 0) + rounds;
+    return pass == Pass::memory ? rounds : rounds - round - 1;
   }
 
   void pass_over_cells(Pass pass) {
@@ -262,6 +297,7 @@ class Runner {
   Journal journal_;
   Progress progress_;
   RunResults results_;
+  const int threads_ = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   std::map<std::string, SharedInputs> inputs_;
 };
 

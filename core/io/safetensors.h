@@ -17,7 +17,7 @@ namespace longattn {
 /// What the header says of one tensor.
 struct SafetensorsEntry {
   std::string dtype;                ///< as written: "F32", "BF16", "I64", ...
-  std::optional<ElementType> type;  ///< empty: can be listed, not loaded
+  std::optional<ElementType> type;  ///< empty: can be listed, not read
   std::vector<Index> shape;
   Index begin = 0, end = 0;  ///< bytes of the file; end - begin = size of the data
 };

@@ -24,16 +24,16 @@ constexpr std::array<KnownType, 20> kTypes = {{
     {"F32", 32, ElementType::float32},
     {"F16", 16, ElementType::float16},
     {"BF16", 16, ElementType::bfloat16},
-    {"I64", 64, {}},
+    {"I64", 64, ElementType::int64},
+    {"I32", 32, ElementType::int32},
+    {"U8", 8, ElementType::uint8},
+    {"BOOL", 8, ElementType::boolean},
     {"U64", 64, {}},
     {"C64", 64, {}},
-    {"I32", 32, {}},
     {"U32", 32, {}},
     {"I16", 16, {}},
     {"U16", 16, {}},
     {"I8", 8, {}},
-    {"U8", 8, {}},
-    {"BOOL", 8, {}},
     {"F8_E4M3", 8, {}},
     {"F8_E5M2", 8, {}},
     {"F8_E8M0", 8, {}},
@@ -270,6 +270,11 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, std::string_vi
     throw DataError(
         fmt::format("{}: header, expected UTF-8, found another byte at {}", path, invalid + 8));
   }
+  // nlohmann's parser takes a NUL for the end of the input and ignores what follows.
+  if (const size_t nul = json.find('\0'); nul != std::string_view::npos) {
+    throw DataError(
+        fmt::format("{}: header, expected JSON, found an error at byte {}", path, nul + 8));
+  }
   SafetensorsHeader header;
   HeaderReader reader(header, path);
   nlohmann::json::sax_parse(json.begin(), json.end(), &reader);
@@ -302,19 +307,7 @@ void check_safetensors_layout(const SafetensorsHeader& header, Index data_size,
 }
 
 std::string_view safetensors_dtype(ElementType type) {
-  for (const KnownType& known : kTypes) {
-    if (known.type == type) return known.name;
-  }
-  switch (type) {
-    case ElementType::int64:
-      return "I64";
-    case ElementType::int32:
-      return "I32";
-    case ElementType::uint8:
-      return "U8";
-    default:
-      return "BOOL";
-  }
+  return std::ranges::find(kTypes, std::optional(type), &KnownType::type)->name;
 }
 
 }  // namespace longattn

@@ -26,7 +26,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, std::string_vi
 void check_safetensors_layout(const SafetensorsHeader& header, Index data_size,
                               std::string_view path);
 
-/// The name of a loadable type in the format ("F32").
+/// The name of an element type in the format ("F32").
 std::string_view safetensors_dtype(ElementType type);
 
 }  // namespace longattn

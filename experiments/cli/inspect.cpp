@@ -104,8 +104,8 @@ Contents inspect_safetensors(const std::string& path) {
   return contents;
 }
 
-// A .npy file says so in its first byte, which no .safetensors header length has in practice: its
-// sixth to eighth byte would make the header larger than any disk.
+// The first bytes decide: those of .npy, read as the length of a .safetensors header, are far above
+// its limit.
 Contents inspect_file(const std::string& path) {
   const InputFile file(path);
   std::array<char, 6> magic{};

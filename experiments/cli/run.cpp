@@ -7,11 +7,13 @@
 #include <csignal>
 #include <filesystem>
 #include <memory>
+#include <string_view>
 
 #include "core/io/file.h"
 #include "experiments/cli/commands.h"
 #include "experiments/exit_codes.h"
 #include "experiments/report/report.h"
+#include "experiments/serialize.h"
 
 namespace longattn {
 namespace {
@@ -42,7 +44,40 @@ int exit_code(const RunResults& results) {
 struct RunArguments {
   std::string config, output;
   Index rounds = 0;
+  bool json = false;
 };
+
+// As a shell reads it back.
+std::string quoted(const std::string& argument) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("_-+=./:,@%").find(c) != std::string_view::npos;
+  };
+  if (!argument.empty() && std::ranges::all_of(argument, plain)) return argument;
+  std::string text = "'";
+  for (char c : argument) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
+std::string command_line(const std::vector<std::string>& arguments) {
+  std::vector<std::string> parts;
+  for (const std::string& argument : arguments) parts.push_back(quoted(argument));
+  return fmt::format("{}", fmt::join(parts, " "));
+}
+
+void print_json(const RunResults& results) {
+  nlohmann::json cells = nlohmann::json::array();
+  for (const CellResult& result : results.cells) {
+    nlohmann::json cell = measurements_to_json(result);
+    cell["cell"] = to_json(result.cell);
+    cells.push_back(std::move(cell));
+  }
+  const nlohmann::json all = {{"experiment", results.experiment},
+                              {"folder", results.folder},
+                              {"command", results.command},
+                              {"cells", cells}};
+  fmt::print("{}\n", all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+}
 
 int run(const RunArguments& arguments, const Invocation& invocation) {
   Experiment experiment = read_experiment(arguments.config, invocation.variants);
@@ -50,9 +85,13 @@ int run(const RunArguments& arguments, const Invocation& invocation) {
   const std::vector<PlannedCell> plan = make_plan(experiment);
   catch_signals();
   const RunResults results = run_experiment(
-      experiment, plan, {arguments.output, fmt::format("{}", fmt::join(invocation.arguments, " "))},
-      stop_signal);
-  print_table(results, stdout);
+      experiment, plan, {arguments.output, command_line(invocation.arguments)}, stop_signal);
+  std::signal(SIGPIPE, SIG_DFL);  // `| head` ends the printing without a word
+  if (arguments.json) {
+    print_json(results);
+  } else {
+    print_table(results, stdout);
+  }
   const std::filesystem::path folder(results.folder);
   fmt::print(stderr, "report:  {}\ntable:   {}\n", (folder / "report.html").string(),
              (folder / "results.csv").string());
@@ -72,6 +111,7 @@ void add_run(CLI::App& app, const Invocation& invocation, Action& chosen) {
                       "new folder for the results (default: results/<experiment>/<time>-<id>)");
   command->add_option("--rounds", arguments->rounds, "timing rounds, instead of measure.rounds")
       ->check(CLI::Range(Index{1}, Index{1000}));
+  command->add_flag("--json", arguments->json, "print the results as JSON instead of a table");
   command->footer(
       "Each measurement runs in a process of its own, within limits.time and limits.memory; a\n"
       "variant that crashes, hangs or runs out of memory becomes a row and the run goes on.\n"

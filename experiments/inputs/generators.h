@@ -18,11 +18,11 @@ struct InputTensors {
 /// Makes the inputs of a Problem.
 ///
 /// gaussian: independent normal numbers, keys and values with deviation 1, queries with deviation
-/// `temperature`, so that scores scale * q.k have deviation `temperature` when scale is
-/// 1/sqrt(head_dim). An element depends on (seed, tensor, batch entry, head, token, dimension)
+/// temperature / (|scale| sqrt(head_dim)), so that the scaled scores scale * q.k have deviation
+/// `temperature`. An element depends on (seed, tensor, batch entry, head, token, dimension)
 /// alone: a longer tensor extends a shorter one, and any number of threads gives the same bits.
 /// trace: the first query_len and key_len tokens of the file's layer.
 /// Throws as read_trace does, and ShapeError when the trace does not fit the Problem.
-InputTensors make_inputs(const InputSpec& spec, const Problem& problem);
+InputTensors make_inputs(const InputSpec& spec, const Problem& problem, int threads = 1);
 
 }  // namespace longattn

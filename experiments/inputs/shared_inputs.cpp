@@ -79,7 +79,9 @@ MappedInputs::MappedInputs(int descriptor, const std::string& layout) {
   const off_t size = lseek(descriptor, 0, SEEK_END);
   if (size <= 0) throw DataError("worker inputs: not a file of shared memory");
   size_ = static_cast<size_t>(size);
-  void* data = mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor, 0);
+  // Private, because kernels before 6.7 refuse shared mappings of a file sealed against writing;
+  // the pages are the same ones.
+  void* data = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
   if (data == MAP_FAILED) throw DataError(fmt::format("worker inputs: {}", std::strerror(errno)));
   data_ = static_cast<std::byte*>(data);
   const nlohmann::json entries = nlohmann::json::parse(layout);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -26,8 +27,7 @@ struct Chunk {
 struct RowJudgement {
   double ratio = 0, resolution = 0;
   double error2 = 0, full2 = 0, floor2 = 0, max_abs = 0;
-  double mass = 0;
-  bool finite = true;
+  double mass = 0, visible_mass = 0;
 };
 
 std::vector<Chunk> draw_rows(const Problem& p, const JudgeSettings& settings) {
@@ -122,7 +122,6 @@ std::vector<RowJudgement> judge_chunk(const Attention& attention, const Inputs& 
       forward(c) = static_cast<double>(output.row(b, h, query)[c]);
     }
     RowJudgement j;
-    j.finite = forward.allFinite() || !expected.output.row(r).allFinite();
     j.ratio = row_ratio(expected, r, forward);
     const double norm = expected.output.row(r).norm();
     if (norm > 0) j.resolution = expected.tolerance.row(r).norm() / norm;
@@ -131,6 +130,7 @@ std::vector<RowJudgement> judge_chunk(const Attention& attention, const Inputs& 
     j.full2 = exact.row(r).squaredNorm();
     j.max_abs = difference.cwiseAbs().maxCoeff();
     j.floor2 = (rounded.col(r) - exact.row(r).transpose()).squaredNorm();
+    j.visible_mass = full.weights.row(r).sum();
     for (Index key = 0; key < p.key_len; ++key) {
       if (expected.rows.weights(r, key) != 0) j.mass += full.weights(r, key);
     }
@@ -184,18 +184,58 @@ void summarise(const std::vector<RowJudgement>& rows, const Traits& traits,
         settings.seed);
     result.row_error_worst = worst_row;
   }
-  if (traits.rows != Traits::Rows::signed_) {
+  const auto visible_mass = [](const RowJudgement& row) { return row.visible_mass; };
+  const bool sees_anything =
+      std::ranges::any_of(rows, [](const RowJudgement& row) { return row.visible_mass > 0; });
+  if (traits.rows != Traits::Rows::signed_ && sees_anything) {
     result.captured_mass = bootstrap(
         count,
         [&](std::span<const Index> sample) {
-          return over(sample, [](const RowJudgement& row) { return row.mass; }) /
-                 static_cast<double>(sample.size());
+          const double rows_that_see = over(sample, visible_mass);  // 1 each, up to rounding
+          const double mass = over(sample, [](const RowJudgement& row) { return row.mass; });
+          return rows_that_see > 0 ? mass / rows_that_see : 1.0;
         },
         settings.seed);
   }
 }
 
+// Status nan when some element of the output is not finite; looks at all of them.
+void look_for_nan(const Attention& attention, const Inputs& inputs, const TensorView& output,
+                  CellResult& result) {
+  const Problem& p = attention.problem();
+  Index broken = 0;
+  std::array<Index, 3> first{};
+  for (Index b = 0; b < p.batch; ++b) {
+    for (Index h = 0; h < p.num_heads; ++h) {
+      for (Index i = 0; i < p.query_len; ++i) {
+        const float* row = output.row(b, h, i);
+        if (std::all_of(row, row + p.value_dim, [](float x) { return std::isfinite(x); })) continue;
+        if (broken++ == 0) first = {b, h, i};
+      }
+    }
+  }
+  if (broken == 0) return;
+  const auto [b, h, i] = first;
+  const auto own = attention.definition(inputs, b, h);
+  const bool defined =
+      expected_rows(attention, inputs, *own, b, h, std::span(&first[2], 1)).output.allFinite();
+  result.status = Status::nan;
+  result.reason = fmt::format(
+      "{} of {} output rows hold NaN or infinity, the first at batch {}, head {}, query {}, where "
+      "the definition is {}",
+      broken, p.batch * p.num_heads * p.query_len, b, h, i,
+      defined ? "finite" : "not finite either: look at the inputs");
+}
+
 }  // namespace
+
+double judging_bytes(const Problem& p, int threads) {
+  constexpr double kMatrices = 8, kOther = 64 << 20;
+  const auto keys = static_cast<double>(p.key_len), queries = static_cast<double>(p.query_len);
+  const double rows = kMatrices * sizeof(double) * kRowsAtOnce * keys * threads;
+  const double prepared = 32 * static_cast<double>(p.batch * p.num_heads) * (keys + queries);
+  return rows + prepared + kOther;
+}
 
 void judge_errors(const Attention& attention, const Traits& traits, const Inputs& inputs,
                   const JudgeSettings& settings, Context& context, CellResult& result) {
@@ -203,6 +243,8 @@ void judge_errors(const Attention& attention, const Traits& traits, const Inputs
   Tensor output({p.batch, p.num_heads, p.query_len, p.value_dim});
   attention.forward(inputs, {output.mutable_view(), {}}, context);
   if (p.query_len == 0) return;
+  look_for_nan(attention, inputs, output.mutable_view(), result);
+  if (result.status == Status::nan) return;
   const std::vector<Chunk> chunks = draw_rows(p, settings);
   std::vector<std::unique_ptr<Definition>> definitions;
   for (Index b = 0; b < p.batch; ++b) {
@@ -219,16 +261,6 @@ void judge_errors(const Attention& attention, const Traits& traits, const Inputs
   });
   std::vector<RowJudgement> rows;
   for (const auto& part : judged) rows.insert(rows.end(), part.begin(), part.end());
-  const auto broken = std::ranges::count_if(rows, [](const RowJudgement& r) { return !r.finite; });
-  if (broken > 0) {
-    result.sampled_rows = static_cast<Index>(rows.size());
-    result.status = Status::nan;
-    result.reason = fmt::format(
-        "{} of {} sampled rows hold NaN or infinity where the definition is "
-        "finite",
-        broken, rows.size());
-    return;
-  }
   summarise(rows, traits, settings, result);
   if (*result.implementation_ratio > 1) {
     result.status = Status::nonconforming;

@@ -16,6 +16,11 @@ struct JudgeSettings {
   std::uint64_t seed = 1;
 };
 
+/// Bytes that judging and pictures take at most, beside what the variant's forward pass takes: some
+/// matrices of [8, key_len] doubles per thread (the definition's weights and magnitudes, those of
+/// full attention, float32 scores, temporaries), and what preparing definitions may need.
+double judging_bytes(const Problem& problem, int threads);
+
 /// Fills the error fields of `result`, and its status and reason when it is not ok:
 ///
 ///   implementation_ratio  max |forward - W V| / tolerance over the rows (core/tolerance.h); above
@@ -30,11 +35,13 @@ struct JudgeSettings {
 ///                         largest; rows with f_i = 0 are left out
 ///   max_abs_error         largest |o_ic - f_ic|
 ///   captured_mass         mean over rows of full attention's mass on the keys that the variant
-///                         weighs, bootstrap interval; only for restricted or stochastic rows
+///                         weighs, bootstrap interval; only for restricted or stochastic rows; rows
+///                         without a visible key are left out
 ///
-/// An output that is not finite where the definition is gives status nan. Full attention's
-/// definition is that of the Problem: its mask and bias, nothing else. Time O(rows * key_len *
-/// head_dim); memory O(threads * key_len). The numbers do not depend on the number of threads.
+/// The whole output is looked through: one element that is not finite gives status nan, and the
+/// reason says whether the definition is finite there. Full attention's definition is that of the
+/// Problem: its mask and bias, nothing else. Time O(rows * key_len * head_dim); memory O(threads *
+/// key_len). The numbers do not depend on the number of threads.
 void judge_errors(const Attention& attention, const Traits& traits, const Inputs& inputs,
                   const JudgeSettings& settings, Context& context, CellResult& result);
 

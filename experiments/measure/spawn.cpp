@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -17,6 +19,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/io/text.h"
 
 namespace longattn {
 namespace {
@@ -24,7 +27,18 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr double kGraceSeconds = 2;
 constexpr size_t kLogBytes = 4096;
+constexpr size_t kOutputBytes = size_t{64} << 20;  // far above any honest result
 constexpr double kStackBytes = 8 << 20;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kLimitsMemory = false;  // their shadow memory alone is terabytes
+#else
+constexpr bool kLimitsMemory = true;
+#endif
+
+[[noreturn]] void fail(const char* what) {
+  throw IoError(fmt::format("cannot {}: {}", what, std::strerror(errno)));
+}
 
 class Descriptor {
  public:
@@ -50,18 +64,33 @@ struct Pipe {
   Descriptor read_end, write_end;
 };
 
+// Above the descriptors that the child gives a meaning to, so that dup2 never clashes.
+Descriptor high_copy(int descriptor) {
+  Descriptor copy(fcntl(descriptor, F_DUPFD_CLOEXEC, 10));
+  if (copy.get() < 0) fail("copy a descriptor");
+  return copy;
+}
+
 Pipe make_pipe() {
   int ends[2];
-  // Above the descriptors that the child gives a meaning to, so that dup2 never clashes.
-  if (pipe2(ends, O_CLOEXEC) != 0) {
-    throw IoError(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+  if (pipe2(ends, O_CLOEXEC) != 0) fail("make a pipe");
+  const Descriptor low_read(ends[0]), low_write(ends[1]);
+  return {high_copy(low_read.get()), high_copy(low_write.get())};
+}
+
+// The request as a file to read from its beginning: unlike a pipe it takes any length at once, and
+// a worker that dies before reading it does no harm.
+Descriptor request_file(const std::string& text) {
+  const Descriptor low(memfd_create("longattn-request", MFD_CLOEXEC));
+  if (low.get() < 0) fail("make a request");
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t count = write(low.get(), text.data() + done, text.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) fail("write a request");
+    done += static_cast<size_t>(count);
   }
-  Pipe result;
-  result.read_end = Descriptor(fcntl(ends[0], F_DUPFD_CLOEXEC, 10));
-  result.write_end = Descriptor(fcntl(ends[1], F_DUPFD_CLOEXEC, 10));
-  close(ends[0]);
-  close(ends[1]);
-  return result;
+  lseek(low.get(), 0, SEEK_SET);
+  return high_copy(low.get());
 }
 
 // Between fork and exec: system calls alone.
@@ -72,7 +101,7 @@ Pipe make_pipe() {
   if (getppid() != parent) _exit(127);
   const rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
-  setrlimit(RLIMIT_DATA, &memory);
+  if (kLimitsMemory) setrlimit(RLIMIT_DATA, &memory);
   dup2(request, STDIN_FILENO);
   dup2(log, STDOUT_FILENO);  // a variant that prints must not reach the table
   dup2(log, STDERR_FILENO);
@@ -88,12 +117,13 @@ Pipe make_pipe() {
   _exit(127);
 }
 
-// Reads what is there; false at the end of the stream.
-bool drain(int descriptor, std::string& target) {
+// Reads what is there and keeps its last `most` bytes; false at the end of the stream.
+bool drain(int descriptor, std::string& target, size_t most) {
   std::array<char, 65536> buffer;
   const ssize_t count = read(descriptor, buffer.data(), buffer.size());
   if (count < 0) return errno == EINTR || errno == EAGAIN;
   target.append(buffer.data(), static_cast<size_t>(count));
+  if (target.size() > most) target.erase(0, target.size() - most);
   return count > 0;
 }
 
@@ -107,7 +137,9 @@ std::string last_line(const std::string& log) {
 void classify(int wait_status, WorkerOutcome& outcome) {
   if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) return;
   // bad_alloc where it could not be caught (another thread, a noexcept function) aborts.
-  if (outcome.log.find("std::bad_alloc") != std::string::npos) {
+  const bool allocation = outcome.log.find("std::bad_alloc") != std::string::npos ||
+                          outcome.log.find("longattn: error: out of memory") != std::string::npos;
+  if (allocation) {
     outcome.status = Status::oom;
     outcome.reason = "memory limit reached: an allocation failed";
     return;
@@ -121,65 +153,68 @@ void classify(int wait_status, WorkerOutcome& outcome) {
     outcome.reason = fmt::format("exit code {}", WEXITSTATUS(wait_status));
   }
   const std::string line = last_line(outcome.log);
-  if (!line.empty()) outcome.reason += ": " + line;
+  if (!line.empty()) outcome.reason += ": " + printable(line);
 }
 
-// Feeds the request and collects output until the child has exited and its pipes are empty.
+// Collects output until the child has ended, and ends it at its limits.
 class Supervisor {
  public:
-  Supervisor(pid_t child, const std::string& request, const WorkerLimits& limits,
-             const std::atomic<int>& stop)
-      : child_(child), request_(request), limits_(limits), stop_(stop) {}
+  Supervisor(pid_t child, const WorkerLimits& limits, const std::atomic<int>& stop)
+      : child_(child), process_(pidfd_open(child, 0)), limits_(limits), stop_(stop) {}
 
-  WorkerOutcome watch(Pipe& request, Pipe& result, Pipe& log) {
-    fcntl(request.write_end.get(), F_SETFL, O_NONBLOCK);
-    bool result_open = true, log_open = true;
-    while (!exited_ || result_open || log_open) {
-      std::array<pollfd, 3> fds = {{{request.write_end.get(), POLLOUT, 0},
+  WorkerOutcome watch(const Pipe& result, const Pipe& log) {
+    bool result_open = true, log_open = true, ended = false;
+    const auto collect = [&](int wait_ms) {
+      std::array<pollfd, 3> fds = {{{ended ? -1 : process_.get(), POLLIN, 0},
                                     {result_open ? result.read_end.get() : -1, POLLIN, 0},
                                     {log_open ? log.read_end.get() : -1, POLLIN, 0}}};
-      // Short waits, because the exit itself wakes nobody when a grandchild holds the pipes.
-      poll(fds.data(), fds.size(), exited_ ? 0 : 50);
-      if (fds[0].revents != 0) feed(request);
-      if (fds[1].revents != 0) result_open = drain(result.read_end.get(), outcome_.output);
-      if (fds[2].revents != 0) log_open = drain(log.read_end.get(), outcome_.log);
-      if (exited_ && fds[1].revents == 0 && fds[2].revents == 0) break;
-      check_exit();
-      check_limits();
+      const int ready = poll(fds.data(), fds.size(), wait_ms);
+      if (ready <= 0) return false;
+      if (fds[1].revents != 0) {
+        result_open = drain(result.read_end.get(), outcome_.output, kOutputBytes);
+      }
+      if (fds[2].revents != 0) log_open = drain(log.read_end.get(), outcome_.log, kLogBytes);
+      return true;
+    };
+    while (!ended) {
+      collect(50);  // short, because a signal that sets stop_ may come between check and poll
+      ended = has_ended();
+      if (!ended) check_limits();
     }
-    kill(-child_, SIGKILL);  // whatever it left behind
     outcome_.elapsed_s = elapsed();
-    if (outcome_.log.size() > kLogBytes) {
-      outcome_.log.erase(0, outcome_.log.size() - kLogBytes);
+    // The child is not yet reaped, so its number still names its group and nothing else.
+    kill(-child_, SIGKILL);
+    int wait_status = 0;
+    while (waitpid(child_, &wait_status, 0) < 0 && errno == EINTR) {
     }
-    if (timed_out_) {
-      outcome_.status = Status::timeout;
-      outcome_.reason = fmt::format("not done after {:.3g} s, the limit is {:.3g} s",
-                                    outcome_.elapsed_s, limits_.time_s);
-    } else if (!outcome_.interrupted) {
-      classify(wait_status_, outcome_);
+    // What is in the pipes, but no more than they can hold: a process that has left the group may
+    // hold them open and go on writing.
+    for (int n = 0; n < 64 && (result_open || log_open) && collect(0); ++n) {
     }
+    judge(wait_status);
     return std::move(outcome_);
   }
 
  private:
   double elapsed() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
 
-  void feed(Pipe& request) {
-    const ssize_t count =
-        write(request.write_end.get(), request_.data() + fed_, request_.size() - fed_);
-    if (count > 0) fed_ += static_cast<size_t>(count);
-    const bool broken = count < 0 && errno != EAGAIN && errno != EINTR;
-    if (fed_ == request_.size() || broken) request.write_end.reset();
+  bool has_ended() const {
+    siginfo_t info{};
+    return waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == child_;
   }
 
-  void check_exit() {
-    if (exited_) return;
-    exited_ = waitpid(child_, &wait_status_, WNOHANG) == child_;
+  void judge(int wait_status) {
+    if (timed_out_) {
+      outcome_.status = Status::timeout;
+      outcome_.reason = fmt::format("not done after {:.3g} s, the limit is {:.3g} s",
+                                    outcome_.elapsed_s, limits_.time_s);
+    } else if (!outcome_.interrupted) {
+      classify(wait_status, outcome_);
+    }
   }
 
   void check_limits() {
-    if (exited_) return;
     if (ending_since_ < 0) {
       timed_out_ = elapsed() > limits_.time_s;
       outcome_.interrupted = stop_.load() != 0 && !timed_out_;
@@ -193,37 +228,35 @@ class Supervisor {
   }
 
   const pid_t child_;
-  const std::string& request_;
+  const Descriptor process_;
   const WorkerLimits& limits_;
   const std::atomic<int>& stop_;
   const Clock::time_point begin_ = Clock::now();
   WorkerOutcome outcome_;
-  size_t fed_ = 0;
-  int wait_status_ = 0;
   double ending_since_ = -1;
-  bool exited_ = false, timed_out_ = false;
+  bool timed_out_ = false;
 };
 
 }  // namespace
 
 WorkerOutcome run_worker(const std::string& request, int inputs, const WorkerLimits& limits,
                          const std::atomic<int>& stop) {
-  Pipe request_pipe = make_pipe(), result_pipe = make_pipe(), log_pipe = make_pipe();
-  const Descriptor shared(fcntl(inputs, F_DUPFD_CLOEXEC, 10));
+  const Descriptor asked = request_file(request);
+  Pipe result_pipe = make_pipe(), log_pipe = make_pipe();
+  const Descriptor shared = high_copy(inputs);
   const double bytes = limits.memory_bytes + kStackBytes * limits.threads;
   const rlimit memory{static_cast<rlim_t>(bytes), static_cast<rlim_t>(bytes)};
   const pid_t parent = getpid();
   const pid_t child = fork();
-  if (child < 0) throw IoError(fmt::format("cannot make a process: {}", std::strerror(errno)));
+  if (child < 0) fail("make a process");
   if (child == 0) {
-    become_worker(request_pipe.read_end.get(), shared.get(), result_pipe.write_end.get(),
-                  log_pipe.write_end.get(), memory, parent);
+    become_worker(asked.get(), shared.get(), result_pipe.write_end.get(), log_pipe.write_end.get(),
+                  memory, parent);
   }
   setpgid(child, child);  // in both processes, whichever is first
-  request_pipe.read_end.reset();
   result_pipe.write_end.reset();
   log_pipe.write_end.reset();
-  return Supervisor(child, request, limits, stop).watch(request_pipe, result_pipe, log_pipe);
+  return Supervisor(child, limits, stop).watch(result_pipe, log_pipe);
 }
 
 }  // namespace longattn

@@ -1,0 +1,25 @@
+#include "variants/registry.h"
+
+#include <gtest/gtest.h>
+
+#include "experiments/check/check.h"
+
+namespace longattn {
+namespace {
+
+class BuiltinVariants : public testing::TestWithParam<const Variant*> {};
+
+TEST_P(BuiltinVariants, KeepsTheLawsThatItDeclares) {
+  const CheckReport report = check_variant(*GetParam());
+  EXPECT_GT(report.cases, 0);
+  for (const Finding& finding : report.findings) {
+    ADD_FAILURE() << finding.law << "\n  on    " << finding.problem << "\n  found "
+                  << finding.detail;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Registry, BuiltinVariants, testing::ValuesIn(builtin_variants()),
+                         [](const auto& test) { return std::string(test.param->name); });
+
+}  // namespace
+}  // namespace longattn
