@@ -1,10 +1,6 @@
 #include "tests/experiments/config_testing.h"
 
-#include <stdlib.h>
-
-#include <filesystem>
 #include <fstream>
-#include <stdexcept>
 
 #include "core/error.h"
 #include "core/io/safetensors.h"
@@ -84,27 +80,6 @@ OptionList tiny_options() {
 
 }  // namespace
 
-ScratchFolder::ScratchFolder() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "longattn-XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-  path_ = pattern;
-}
-
-ScratchFolder::~ScratchFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-std::string ScratchFolder::operator/(std::string_view name) const {
-  return path_ + "/" + std::string(name);
-}
-
-std::string ScratchFolder::write(std::string_view name, std::string_view text) const {
-  std::ofstream file(*this / name, std::ios::binary);
-  file.write(text.data(), static_cast<std::streamsize>(text.size()));
-  return *this / name;
-}
-
 std::vector<const Variant*> tiny_variants() {
   static const Variant kTiny = {.name = "tiny",
                                 .summary = "a window",
@@ -155,12 +130,15 @@ void write_tiny_trace(const std::string& path, Index queries, Index keys) {
   write_safetensors(path, tensors, {{"scale", "0.25"}, {"causal", "true"}});
 }
 
-Experiment read_text(const ScratchFolder& folder, std::string_view text) {
-  const auto variants = tiny_variants();
-  return read_experiment(folder.write("test.yaml", text), variants);
+Experiment read_text(const TemporaryFolder& folder, std::string_view text) {
+  // Not folder.file, which waits for the disk: some tests read thousands of texts.
+  const std::string path = folder / "test.yaml";
+  std::ofstream(path, std::ios::binary)
+      .write(text.data(), static_cast<std::streamsize>(text.size()));
+  return read_experiment(path, tiny_variants());
 }
 
-std::string complaint(const ScratchFolder& folder, std::string_view text) {
+std::string complaint(const TemporaryFolder& folder, std::string_view text) {
   std::string message;
   try {
     read_text(folder, text);

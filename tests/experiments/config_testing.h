@@ -1,31 +1,14 @@
 #pragma once
 
-#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/variant.h"
 #include "experiments/config/experiment.h"
+#include "tests/temporary_folder.h"
 
 namespace longattn {
-
-/// A folder of its own for one test, removed with all that is in it.
-class ScratchFolder {
- public:
-  ScratchFolder();
-  ~ScratchFolder();
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  /// Path of a file in it.
-  std::string operator/(std::string_view name) const;
-  /// Writes a file; its path.
-  std::string write(std::string_view name, std::string_view text) const;
-
- private:
-  std::string path_;
-};
 
 /// Variants that compute nothing, for tests that must not depend on the built-in table:
 /// `tiny` (window, ratio, pattern, tokens, tied, stride), `plain` (no options, refuses causal) and
@@ -37,9 +20,9 @@ std::vector<const Variant*> tiny_variants();
 void write_tiny_trace(const std::string& path, Index queries = 32, Index keys = 32);
 
 /// Reads a config from text as <folder>/test.yaml.
-Experiment read_text(const ScratchFolder& folder, std::string_view text);
+Experiment read_text(const TemporaryFolder& folder, std::string_view text);
 
 /// What the reader says of it, the folder's path taken out; empty when it is accepted.
-std::string complaint(const ScratchFolder& folder, std::string_view text);
+std::string complaint(const TemporaryFolder& folder, std::string_view text);
 
 }  // namespace longattn

@@ -29,7 +29,7 @@ std::string with_problem(std::string_view problem) {
 std::string with_variants(std::string_view variants) { return with_gaussian("", variants); }
 
 TEST(Experiment, WhatIsLeftOutHasItsDefault) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Experiment e = read_text(folder, with_gaussian(""));
   EXPECT_EQ(e.name, "t");
   ASSERT_EQ(e.problems.size(), 2u);
@@ -51,7 +51,7 @@ TEST(Experiment, WhatIsLeftOutHasItsDefault) {
 }
 
 TEST(Experiment, EveryKeyIsRead) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Experiment e = read_text(folder, R"(longattn: 1
 name: all.of-it_1
 description: "with: quotes"
@@ -100,7 +100,7 @@ limits: {time: 2m, memory: 1.5GiB, max_cells: 5}
 }
 
 TEST(Experiment, ASweepIsTheProductOfItsLists) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Experiment e = read_text(
       folder,
       with_variants("[plain, tiny: {ratio: 1, sweep: {window: [1, 2], stride: [auto, 5, 6]}}]"));
@@ -115,7 +115,7 @@ TEST(Experiment, ASweepIsTheProductOfItsLists) {
 }
 
 TEST(Experiment, AListOptionIsSweptOverLists) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const Experiment e =
       read_text(folder, with_variants("[tiny: {sweep: {tokens: [0, [0, 1], []]}}]"));
   ASSERT_EQ(e.variants.size(), 3u);
@@ -125,7 +125,7 @@ TEST(Experiment, AListOptionIsSweptOverLists) {
 }
 
 TEST(Experiment, ATraceBringsItsShapesScaleAndCausality) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   write_tiny_trace(folder / "t.safetensors");
   const Experiment e = read_text(folder, config("inputs: [{trace: t.safetensors, layer: 1}]"));
   ASSERT_EQ(e.problems.size(), 1u);
@@ -141,7 +141,7 @@ TEST(Experiment, ATraceBringsItsShapesScaleAndCausality) {
 }
 
 TEST(Experiment, ATraceIsCutToTheLengthsAndItsMetadataOverridden) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   write_tiny_trace(folder / "t.safetensors");
   const Experiment e = read_text(
       folder, config("inputs: [trace: t.safetensors]\n"
@@ -154,7 +154,7 @@ TEST(Experiment, ATraceIsCutToTheLengthsAndItsMetadataOverridden) {
 }
 
 TEST(Experiment, ATraceWithFewerQueriesThanKeysIsTakenWhole) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   write_tiny_trace(folder / "t.safetensors", 8, 32);
   const Experiment e = read_text(folder, config("inputs: [trace: t.safetensors]"));
   EXPECT_EQ(e.problems.at(0).problem.query_len, 8);
@@ -173,7 +173,7 @@ void PrintTo(const Mistake& m, std::ostream* out) { *out << m.name; }
 class ExperimentRefuses : public ::testing::TestWithParam<Mistake> {};
 
 TEST_P(ExperimentRefuses, AndSaysWhyOnce) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   write_tiny_trace(folder / "t.safetensors");
   const std::string message = complaint(folder, GetParam().text);
   EXPECT_THAT(message, AllOf(HasSubstr(GetParam().message), HasSubstr("\n1 error in test.yaml")));
@@ -324,7 +324,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return test.param.name; });
 
 TEST(Experiment, FiveDifferentMistakesAreToldTogether) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   EXPECT_EQ(complaint(folder, R"(longattn: 1
 name: five
 inputs:
@@ -373,13 +373,13 @@ error: time is 'yes', expected true or false
 }
 
 TEST(Experiment, AMistakeInTheProblemPointsAtItsKey) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   EXPECT_THAT(complaint(folder, with_problem("num_heads: 6, num_kv_heads: 4")),
               HasSubstr("test.yaml:5:51"));
 }
 
 TEST(Experiment, ASweepIsCountedBeforeItIsMade) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   std::string list = "[0";
   for (int i = 1; i <= 1000; ++i) list += ", " + std::to_string(i);
   list += "]";
@@ -392,8 +392,8 @@ TEST(Experiment, ASweepIsCountedBeforeItIsMade) {
 }
 
 TEST(Experiment, ABrokenTraceIsADataErrorNotAConfigError) {
-  const ScratchFolder folder;
-  folder.write("t.safetensors", "not a trace at all");
+  const TemporaryFolder folder;
+  folder.file("t.safetensors", "not a trace at all");
   EXPECT_THROW(read_text(folder, config("inputs: [trace: t.safetensors]")), DataError);
   EXPECT_THROW(read_text(folder, config("inputs: [trace: t.safetensors]\nseed: x")), ConfigError);
   write_tiny_trace(folder / "u.safetensors");
@@ -415,7 +415,7 @@ class CommaDecimals : public std::numpunct<char> {
 };
 
 TEST(Experiment, NumbersDoNotDependOnTheLocale) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const std::string text =
       with_gaussian("measure: {min_time: 1.5ms}", "[tiny: {ratio: 0.25, window: 1000}]");
   const std::string wrong = with_gaussian("measure: {rounds: 1001}", "[tiny: {ratio: 1.5}]");

@@ -18,18 +18,18 @@ std::string config(std::string_view rest) {
   return "longattn: 1\nname: t\nthreads: 1\n" + std::string(rest);
 }
 
-std::vector<PlannedCell> plan_of(const ScratchFolder& folder, std::string_view rest) {
+std::vector<PlannedCell> plan_of(const TemporaryFolder& folder, std::string_view rest) {
   return make_plan(read_text(folder, config(rest)));
 }
 
-std::string id_of(const ScratchFolder& folder, std::string_view rest) {
+std::string id_of(const TemporaryFolder& folder, std::string_view rest) {
   const auto plan = plan_of(folder, rest);
   EXPECT_EQ(plan.size(), 1u) << rest;
   return plan.at(0).cell.id;
 }
 
 TEST(Plan, CellsComeInTheOrderInputLengthVariantThreads) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const auto plan = make_plan(read_text(
       folder,
       "longattn: 1\nname: t\nthreads: [2, 1]\n"
@@ -50,7 +50,7 @@ TEST(Plan, CellsComeInTheOrderInputLengthVariantThreads) {
 }
 
 TEST(Plan, EveryCellHasAnIdOfItsOwnThatStays) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   write_tiny_trace(folder / "t.safetensors");
   const std::string text =
       "inputs: [{trace: t.safetensors, layer: 0}, {trace: t.safetensors, layer: 1},\n"
@@ -68,7 +68,7 @@ TEST(Plan, EveryCellHasAnIdOfItsOwnThatStays) {
 }
 
 TEST(Plan, TheIdFollowsWhatDeterminesTheNumbersAndNothingElse) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const std::string input = "inputs: [gaussian: {}]\n", length = "problem: {lengths: 16}\n";
   const std::string base = id_of(folder, input + length + "variants: [tiny]\n");
 
@@ -100,7 +100,7 @@ TEST(Plan, TheIdFollowsWhatDeterminesTheNumbersAndNothingElse) {
 }
 
 TEST(Plan, TheIdFollowsTheBytesOfATraceNotItsName) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   write_tiny_trace(folder / "a.safetensors");
   write_tiny_trace(folder / "b.safetensors");
   const auto id = [&](const char* file) {
@@ -116,7 +116,7 @@ TEST(Plan, TheIdFollowsTheBytesOfATraceNotItsName) {
 }
 
 TEST(Plan, WhatAVariantRefusesIsACellWithTheReason) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const auto plan = plan_of(folder,
                             "inputs: [gaussian: {}]\nproblem: {lengths: 16, causal: true}\n"
                             "variants: [plain, tiny]\n");
@@ -130,7 +130,7 @@ TEST(Plan, WhatAVariantRefusesIsACellWithTheReason) {
 }
 
 TEST(Plan, WhatCannotFitIsSkippedWithTheFigures) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const auto plan = plan_of(folder,
                             "inputs: [gaussian: {}]\nvariants: [greedy, tiny]\n"
                             "problem: {lengths: [1, 4], num_heads: 1000, head_dim: 25000}\n"

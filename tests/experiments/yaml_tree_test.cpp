@@ -155,7 +155,7 @@ TEST(YamlTree, ALongLineIsCutAroundTheCaret) {
 }
 
 TEST(YamlTree, WhatIsNotARegularFileIsRefusedAtOnce) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const auto message = [](const std::string& path) -> std::string {
     try {
       read_yaml(path);
@@ -169,7 +169,7 @@ TEST(YamlTree, WhatIsNotARegularFileIsRefusedAtOnce) {
   EXPECT_THAT(message("/dev/zero"), HasSubstr("not a regular file"));
   EXPECT_THAT(message(folder / ""), HasSubstr("is a folder"));
   EXPECT_THAT(message(folder / "absent"), HasSubstr("No such file"));
-  EXPECT_THAT(message(folder.write("large", std::string(kYamlMaxBytes + 1, ' '))),
+  EXPECT_THAT(message(folder.file("large", std::string(kYamlMaxBytes + 1, ' '))),
               HasSubstr("1048577 bytes, a config has at most 1048576"));
 }
 
@@ -191,8 +191,7 @@ TEST(YamlTree, DamagedTextGivesATreeOrAConfigError) {
       "&a ",   "*a",  "!t ",  "<<", "? ", "|",  ">-", "---", "...",  "\t",   "\xef\xbb\xbf",
       "\r",    "\\x", "a: a", "#",  ",",  "%",  "@",  "`",   "~",    "\xc3", "\xed\xa0\x80",
       "1e400", "010"};
-  const auto variants = tiny_variants();
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const CounterRandom random(20240607);
   std::uint64_t draw = 0;
   int accepted = 0, refused = 0;
@@ -217,7 +216,7 @@ TEST(YamlTree, DamagedTextGivesATreeOrAConfigError) {
       }
     }
     try {
-      read_experiment(folder.write("test.yaml", text), variants);
+      read_text(folder, text);
       ++accepted;
     } catch (const ConfigError& error) {
       ++refused;
