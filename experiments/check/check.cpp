@@ -10,6 +10,7 @@
 #include "experiments/check/laws.h"
 #include "experiments/check/option_settings.h"
 #include "experiments/check/shapes.h"
+#include "experiments/measure/heap_counter.h"
 
 namespace longattn {
 namespace {
@@ -43,6 +44,10 @@ class Check {
       }
     }
     if (!done()) require_laws();
+    if (sees_future_) report_.notes.push_back("chooses keys by looking at the future");
+    if (!heap_counting_available()) {
+      report_.notes.push_back("this build cannot count heap memory: the law 'heap' did not run");
+    }
     return std::move(report_);
   }
 
@@ -91,7 +96,9 @@ class Check {
       }
       return;
     }
-    note(*made);
+    sees_future_ =
+        sees_future_ || (shape.problem.mask.causal &&
+                         made->traits.causality == Traits::Causality::selection_sees_future);
     for (const Law& law : conformance_laws()) {
       if (done()) return;
       if (!wanted(law) || (shape.long_sequence && !law.long_too)) continue;
@@ -109,13 +116,6 @@ class Check {
     }
   }
 
-  void note(const Case& c) {
-    static const std::string kSeesFuture = "chooses keys by looking at the future";
-    const bool sees =
-        c.problem.mask.causal && c.traits.causality == Traits::Causality::selection_sees_future;
-    if (sees && report_.notes.empty()) report_.notes.push_back(kSeesFuture);
-  }
-
   // A variant that refuses everything breaks no law, and conforms to none.
   void require_laws() {
     for (const Law& law : conformance_laws()) {
@@ -127,6 +127,7 @@ class Check {
   const Variant& variant_;
   const CheckSettings& settings_;
   CheckReport report_;
+  bool sees_future_ = false;
 };
 
 }  // namespace

@@ -98,6 +98,10 @@ void add_lengths(std::vector<Shape>& shapes) {
   shapes.push_back({"fewer causal queries than keys", sized(33, 97, true), 1, true});
   shapes.push_back({"more queries than keys", sized(70, 41)});
   shapes.push_back({"more causal queries than keys", sized(70, 41, true), 1, true});
+  Problem p = with_dims(with_heads(sized(3, 4200, true), 2, 1), 8, 8);
+  p.batch = 2;
+  shapes.push_back({"few queries over many keys", p});
+  shapes.push_back({"many tiles", with_heads(sized(110, 900, true), 1, 1)});
   shapes.push_back({"no queries", sized(0, 33)});
   shapes.push_back({"no keys", sized(33, 0), 1, true});
 }

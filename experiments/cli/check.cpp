@@ -97,7 +97,7 @@ void print_report(const CheckReport& report, bool verbose) {
   for (const LawTally& law : report.laws) {
     fmt::print("  {:<12} {:>6} {:>7} {:>7}  {}\n", law.law, law.run,
                std::max<Index>(law.run - law.failed, 0), law.failed,
-               law.run == 0 ? "(does not concern it)" : law.sentence);
+               law.run == 0 ? "(did not concern it)" : law.sentence);
   }
   if (verbose) {
     for (const auto& [reason, count] : report.refused) {
@@ -156,7 +156,7 @@ int check(CheckRequest request, const std::vector<const Variant*>& table) {
 }  // namespace
 
 void add_check(CLI::App& app, const Invocation& invocation, Action& chosen) {
-  CLI::App* command = app.add_subcommand("check", "Hold variants against the laws of attention");
+  CLI::App* command = app.add_subcommand("check", "Holds variants to what they declare");
   const auto request = std::make_shared<CheckRequest>();
   command->add_option("VARIANT", request->names, "Names of variants (see: longattn list)");
   command->add_flag("--all", request->all, "Every variant");

@@ -34,7 +34,7 @@ TEST(ConformanceKit, AnHonestVariantPassesEveryLaw) {
     if (law.law == "heap" && !heap_counting_available()) continue;
     EXPECT_GT(law.run + tally(selecting, law.law).run, 0) << law.law << " never ran";
   }
-  EXPECT_THAT(selecting.notes, testing::ElementsAre("chooses keys by looking at the future"));
+  EXPECT_THAT(selecting.notes, testing::Contains("chooses keys by looking at the future"));
 }
 
 class BrokenStubs : public testing::TestWithParam<BrokenStub> {};
