@@ -42,12 +42,16 @@ constexpr size_t kLabelWidth = 52;
 
 std::string row(std::initializer_list<double> values) {
   std::string text;
-  for (const double value : values) text += (text.empty() ? "" : "\t") + exact(value);
+  for (const double value : values) {
+    if (!text.empty()) text += '\t';
+    text += exact(value);
+  }
   return text + "\n";
 }
 
 void add_curve(Figure& figure, const std::string& curve) {
-  figure.curves += (figure.curves.empty() ? "" : ", \\\n  ") + curve;
+  if (!figure.curves.empty()) figure.curves += ", \\\n  ";
+  figure.curves += curve;
 }
 
 // The curve of one series: section `k` of the data, drawn `with`.
