@@ -285,7 +285,7 @@ Figure make_figure(const Block& block, Plot::Kind kind, const std::string& name)
   figure.name = name;
   figure.plot.kind = kind;
   figure.plot.caption = caption(block, kind);
-  add_section(figure, shortened(block.input + ": " + block.problem, 68), "1\n");
+  add_section(figure, shortened(block.input, 60), "1\n");
   switch (kind) {
     case Plot::Kind::time:
       return cost_figure(block, std::move(figure), time_of);

@@ -17,15 +17,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kWidth = 460, kHeight = 300;  // pixels, without the key
-constexpr int kKeyLine = 17;                // pixels, of one line of the key
+constexpr int kWidth = 460, kHeight = 330;  // pixels, without the key
+constexpr int kKeyLine = 18;                // pixels, of one line of the key
 constexpr Index kMaxSvg = 4 << 20;          // bytes
 
 // Columns of the key under the figure, from the width of its longest label.
 size_t key_columns(const Figure& figure) {
   size_t longest = 1;
   for (const std::string& label : figure.labels) longest = std::max(longest, display_width(label));
-  return std::clamp<size_t>(kWidth / (longest * 7 + 45), 1,
+  return std::clamp<size_t>(kWidth / (longest * 9 + 70), 1,
                             std::max<size_t>(figure.labels.size(), 1));
 }
 
