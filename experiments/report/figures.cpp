@@ -42,12 +42,16 @@ constexpr size_t kLabelWidth = 52;
 
 std::string row(std::initializer_list<double> values) {
   std::string text;
-  for (const double value : values) text += (text.empty() ? "" : "\t") + exact(value);
+  for (const double value : values) {
+    if (!text.empty()) text += '\t';
+    text += exact(value);
+  }
   return text + "\n";
 }
 
 void add_curve(Figure& figure, const std::string& curve) {
-  figure.curves += (figure.curves.empty() ? "" : ", \\\n  ") + curve;
+  if (!figure.curves.empty()) figure.curves += ", \\\n  ";
+  figure.curves += curve;
 }
 
 // The curve of one series: section `k` of the data, drawn `with`.
@@ -281,7 +285,7 @@ Figure make_figure(const Block& block, Plot::Kind kind, const std::string& name)
   figure.name = name;
   figure.plot.kind = kind;
   figure.plot.caption = caption(block, kind);
-  add_section(figure, shortened(block.input + ": " + block.problem, 68), "1\n");
+  add_section(figure, shortened(block.input, 60), "1\n");
   switch (kind) {
     case Plot::Kind::time:
       return cost_figure(block, std::move(figure), time_of);

@@ -144,7 +144,8 @@ std::string pattern_svg(const PatternPicture& picture, Index query_len, Index ke
 std::string pattern_gradient() {
   std::string text;
   for (size_t n = 0; n < kViridis.size(); ++n) {
-    text += (n == 0 ? "" : ", ") + colour(static_cast<double>(n) / (kViridis.size() - 1));
+    text += n == 0 ? "" : ", ";
+    text += colour(static_cast<double>(n) / (kViridis.size() - 1));
   }
   return text;
 }

@@ -17,15 +17,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kWidth = 460, kHeight = 300;  // pixels, without the key
-constexpr int kKeyLine = 17;                // pixels, of one line of the key
+constexpr int kWidth = 460, kHeight = 330;  // pixels, without the key
+constexpr int kKeyLine = 18;                // pixels, of one line of the key
 constexpr Index kMaxSvg = 4 << 20;          // bytes
 
 // Columns of the key under the figure, from the width of its longest label.
 size_t key_columns(const Figure& figure) {
   size_t longest = 1;
   for (const std::string& label : figure.labels) longest = std::max(longest, display_width(label));
-  return std::clamp<size_t>(kWidth / (longest * 7 + 45), 1,
+  return std::clamp<size_t>(kWidth / (longest * 9 + 70), 1,
                             std::max<size_t>(figure.labels.size(), 1));
 }
 
@@ -57,7 +57,7 @@ set style line 1 lw 1.6
 {axes}set pointsize 0.85
 set terminal svg size {width}, {height} dynamic noenhanced font 'Helvetica,12' linewidth 1.3
 set output '{name}.svg'
-plot sample {curves}
+plot {sample}{curves}
 set pointsize 0.4
 set terminal pdfcairo size 3.4in, {inches}in noenhanced font 'Helvetica,7' linewidth 1
 set output '{name}.pdf'
@@ -66,6 +66,8 @@ unset output
 )",
       fmt::arg("name", figure.name), fmt::arg("ink", kInk), fmt::arg("columns", columns),
       fmt::arg("axes", figure.axes), fmt::arg("width", kWidth), fmt::arg("height", height),
+      // gnuplot takes the word `sample` only before a range.
+      fmt::arg("sample", figure.curves.starts_with('[') ? "sample " : ""),
       fmt::arg("curves", figure.curves), fmt::arg("inches", exact(3.4 * height / kWidth)));
 }
 

@@ -249,9 +249,9 @@ TEST_F(AttendTrace, OutputAndLogsumexpGoIntoOneFile) {
 
   write_trace({}, {1});
   ASSERT_EQ(attend_trace({}).code, kExitOk);
-  file = SafetensorsFile::open(folder_ / "o.safetensors");
-  EXPECT_EQ(file.entries().size(), 1u);
-  EXPECT_THAT(file.entries().at("output").shape, ElementsAre(1, 2, 3, 5));
+  const SafetensorsFile again = SafetensorsFile::open(folder_ / "o.safetensors");
+  EXPECT_EQ(again.entries().size(), 1u);
+  EXPECT_THAT(again.entries().at("output").shape, ElementsAre(1, 2, 3, 5));
 }
 
 TEST_F(AttendTrace, AMissingLayerIsADataErrorThatNamesTheLayers) {
