@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -160,7 +160,11 @@ void classify(int wait_status, WorkerOutcome& outcome) {
 class Supervisor {
  public:
   Supervisor(pid_t child, const WorkerLimits& limits, const std::atomic<int>& stop)
-      : child_(child), process_(pidfd_open(child, 0)), limits_(limits), stop_(stop) {}
+      // Not <sys/pidfd.h>: glibc 2.36 forgot extern "C" in it.
+      : child_(child),
+        process_(static_cast<int>(syscall(SYS_pidfd_open, child, 0))),
+        limits_(limits),
+        stop_(stop) {}
 
   WorkerOutcome watch(const Pipe& result, const Pipe& log) {
     bool result_open = true, log_open = true, ended = false;

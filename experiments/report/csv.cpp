@@ -109,8 +109,11 @@ Row make_row(const CellResult& result, const std::vector<std::string>& options) 
 std::string quoted(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string result = "\"";
-  for (const char c : text) result += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return result + "\"";
+  for (const char c : text) {
+    if (c == '"') result += '"';
+    result += c;
+  }
+  return result + '"';
 }
 
 struct CsvText {
@@ -148,12 +151,14 @@ ResultTable result_table(const RunResults& results) {
 std::string to_csv(const ResultTable& table) {
   std::string text;
   for (const std::string& column : table.columns) {
-    text += (text.empty() ? "" : ",") + quoted(column);
+    if (!text.empty()) text += ',';
+    text += quoted(column);
   }
   text += "\r\n";
   for (const auto& row : table.rows) {
     for (size_t n = 0; n < row.size(); ++n) {
-      text += (n == 0 ? "" : ",") + std::visit(CsvText{}, row[n]);
+      if (n > 0) text += ',';
+      text += std::visit(CsvText{}, row[n]);
     }
     text += "\r\n";
   }

@@ -27,7 +27,8 @@ std::vector<Found> measured_at(const Block& block, Index length, const Measured&
 std::string joined(const std::vector<std::string>& parts) {
   std::string text;
   for (size_t n = 0; n < parts.size(); ++n) {
-    text += (n == 0 ? "" : n + 1 < parts.size() ? ", " : " and ") + parts[n];
+    text += n == 0 ? "" : n + 1 < parts.size() ? ", " : " and ";
+    text += parts[n];
   }
   return text;
 }

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/io/file.h"
 #include "experiments/report/csv.h"
+#include "experiments/report/html.h"
 #include "experiments/report/tables.h"
 
 namespace longattn {
@@ -20,7 +21,12 @@ void print_table(const RunResults& results, std::FILE* out) {
 }
 
 void write_report(const RunResults& results, const std::string& folder) {
-  write_text(folder + "/results.csv", to_csv(result_table(results)));
+  PageParts parts;
+  parts.csv = to_csv(result_table(results));
+  write_text(folder + "/results.csv", parts.csv);
+  parts.blocks = arrange(results);
+  parts.plots = draw_plots(parts.blocks, folder);
+  write_text(folder + "/report.html", report_page(results, parts));
 }
 
 }  // namespace longattn

@@ -84,6 +84,13 @@ std::string grouped(Index value) {
   return digits;
 }
 
+std::string short_length(Index length) {
+  constexpr Index kKilo = 1024, kMega = kKilo * kKilo;
+  if (length % kMega == 0) return fmt::format("{}M", length / kMega);
+  if (length % kKilo == 0) return fmt::format("{}k", length / kKilo);
+  return grouped(length);
+}
+
 std::string half_width(const Estimate& estimate) {
   const double half =
       std::max(estimate.high - estimate.value, estimate.value - estimate.low) / estimate.value;

@@ -22,11 +22,11 @@ std::string header_dict(std::string_view descr, std::string_view order, std::str
 }
 
 // A file of the given version around any header text.
-std::string npy_file(std::string header, std::string_view data, char version = 1) {
+std::string npy_file(std::string header, std::string_view data, int version = 1) {
   header += '\n';
   const size_t length = header.size();
   std::string file("\x93NUMPY");
-  file += {version, '\0'};
+  file += {static_cast<char>(version), '\0'};
   for (int n = 0; n < (version == 1 ? 2 : 4); ++n) {
     file += static_cast<char>(length >> (8 * n) & 255);
   }
@@ -117,10 +117,10 @@ TEST_F(Npy, IntegersAreExactAndFloatsAreNotIntegers) {
 }
 
 TEST_F(Npy, VersionsOneTwoAndThreeAreRead) {
-  for (char version : {1, 2, 3}) {
+  for (const int version : {1, 2, 3}) {
     const auto array =
         read(npy_file(header_dict("'<f4'", "False", "(1,)"), raw<float>({4}), version));
-    EXPECT_THAT(to_doubles(array), ElementsAre(4)) << int{version};
+    EXPECT_THAT(to_doubles(array), ElementsAre(4)) << version;
   }
 }
 

@@ -238,7 +238,9 @@ TEST_F(Safetensors, AnOversizedHeaderIsRefusedBeforeItIsRead) {
   const AllocationWatch watch;
   EXPECT_THAT(data_error([&] { SafetensorsFile::open(path); }),
               HasSubstr("expected at most 16777216 bytes (the limit), found 16777218"));
-  if (AllocationWatch::counting()) EXPECT_LT(watch.largest(), 1024u);
+  if (AllocationWatch::counting()) {
+    EXPECT_LT(watch.largest(), 1024u);
+  }
 }
 
 TEST_F(Safetensors, TooManyTensorsAreRefused) {

@@ -17,6 +17,7 @@
 #include "core/error.h"
 #include "experiments/journal.h"
 #include "experiments/results.h"
+#include "experiments/serialize.h"
 
 namespace longattn {
 namespace {
@@ -71,6 +72,15 @@ class Run : public testing::Test {
   int call(const std::string& program, const std::vector<std::string>& arguments) {
     return finish(start(program, arguments));
   }
+  // The process that `parent` has started, or 0.
+  static pid_t child_of(pid_t parent) {
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+      const std::string status = slurp(entry.path() / "status");
+      if (status.find("\nPPid:\t" + std::to_string(parent) + "\n") == std::string::npos) continue;
+      return std::stoi(entry.path().filename().string());
+    }
+    return 0;
+  }
   std::string out() const { return slurp(folder_ / "stdout"); }
   std::string err() const { return slurp(folder_ / "stderr"); }
   std::string results_folder() const { return (folder_ / "results").string(); }
@@ -91,11 +101,12 @@ constexpr const char* kQuick = "measure: {rounds: 2, min_time: 1ms, error_rows: 
 
 TEST_F(Run, TurnsEachFailureIntoARowAndGoesOn) {
   const fs::path config = write_config(
-      "[full, crashes, killed, hangs, greedy, nans, wrong, throws, writes_inputs, chatters]",
+      "[full, crashes, killed, hangs, greedy, nans, one_nan, wrong, throws, writes_inputs, floods, "
+      "chatters, leaves_child]",
       std::string(kQuick) + "\nlimits: {time: 2s, memory: 300MiB}");
   EXPECT_EQ(call(kFaulty, {"run", config.string(), "--output", results_folder()}), 1) << err();
   const auto cells = results();
-  ASSERT_EQ(cells.size(), 10u);
+  ASSERT_EQ(cells.size(), 13u);
   const auto expect = [&](const char* variant, Status status, const char* reason) {
     const CellResult& cell = cells.at(variant);
     EXPECT_EQ(to_string(cell.status), to_string(status)) << variant << ": " << cell.reason;
@@ -109,10 +120,12 @@ TEST_F(Run, TurnsEachFailureIntoARowAndGoesOn) {
   expect("greedy", Status::oom, "memory limit");
 #endif
   expect("nans", Status::nan, "NaN");
+  expect("one_nan", Status::nan, "1 of 80 output rows");
+  expect("floods", Status::crash, "signal 6");
   expect("wrong", Status::nonconforming, "its own definition");
   expect("throws", Status::crash, "a variant's own words");
   expect("writes_inputs", Status::crash, "");
-  for (const char* healthy : {"full", "chatters"}) {
+  for (const char* healthy : {"full", "chatters", "leaves_child"}) {
     const CellResult& cell = cells.at(healthy);
     EXPECT_EQ(cell.status, Status::ok) << cell.reason;
     ASSERT_TRUE(cell.time_s) << healthy;
@@ -122,6 +135,12 @@ TEST_F(Run, TurnsEachFailureIntoARowAndGoesOn) {
     EXPECT_EQ(cell.sampled_rows, 16);
   }
   EXPECT_EQ(out().find("noise on standard output"), std::string::npos);
+  // What a failed worker said is kept, no more than its end, and never reaches the terminal raw.
+  const std::string journal = slurp(folder_ / "results" / "journal.jsonl");
+  EXPECT_NE(journal.find("\"log\":\"longattn: error: internal: a variant's own words"),
+            std::string::npos);
+  EXPECT_LT(journal.size(), 1u << 20);
+  EXPECT_EQ(err().find('\x1b'), std::string::npos);
   EXPECT_TRUE(fs::exists(folder_ / "results" / "report.html"));
   EXPECT_TRUE(fs::exists(folder_ / "results" / "results.csv"));
 }
@@ -156,6 +175,7 @@ TEST_F(Run, RefusesAFolderThatIsNotEmpty) {
   EXPECT_EQ(call(LONGATTN_PROGRAM, {"run", config.string(), "--output", results_folder()}), 73);
   EXPECT_NE(err().find("thesis.tex"), std::string::npos) << err();
   EXPECT_EQ(slurp(folder_ / "results" / "thesis.tex"), "precious");
+  EXPECT_FALSE(fs::exists(folder_ / "results" / "LOCK")) << "it left something in there";
 }
 
 TEST_F(Run, InterruptedReportsWhatItHasAndLeavesNoWorker) {
@@ -171,6 +191,64 @@ TEST_F(Run, InterruptedReportsWhatItHasAndLeavesNoWorker) {
   EXPECT_EQ(finish(run), 130) << err();
   EXPECT_TRUE(fs::exists(folder_ / "results" / "report.html"));
   EXPECT_EQ(results().at("zero").sampled_rows, 16);
+  EXPECT_EQ(results().at("hangs").status, Status::skipped);
+  EXPECT_EQ(results().at("hangs").reason, "the run ended before it was measured");
+  EXPECT_NE(err().find("interrupted"), std::string::npos) << err();
+}
+
+TEST_F(Run, KilledLeavesNoWorkerAndAJournalThatCanBeReported) {
+  const fs::path config =
+      write_config("[zero, hangs]", std::string(kQuick) + "\nlimits: {time: 60s}");
+  const pid_t run = start(kFaulty, {"run", config.string(), "--output", results_folder()});
+  const fs::path journal = folder_ / "results" / "journal.jsonl";
+  for (int n = 0; n < 600 && slurp(journal).find("\"kind\":\"error\"") == std::string::npos; ++n) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  pid_t worker = 0;
+  for (int n = 0; n < 200 && worker == 0; ++n) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    worker = child_of(run);
+  }
+  ASSERT_NE(worker, 0);
+  kill(run, SIGKILL);
+  EXPECT_EQ(finish(run), -SIGKILL);
+  EXPECT_EQ(results().at("zero").sampled_rows, 16);
+  bool alive = true;
+  for (int n = 0; n < 100 && alive; ++n) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    alive = kill(worker, 0) == 0;
+  }
+  EXPECT_FALSE(alive) << "a worker outlived its run";
+}
+
+TEST_F(Run, PrintsJsonWhereAProgramReads) {
+  const fs::path config = write_config("[full, zero]", kQuick);
+  ASSERT_EQ(call(LONGATTN_PROGRAM,
+                 {"run", config.string(), "--output", results_folder(), "--json", "--rounds", "3"}),
+            0)
+      << err();
+  const auto printed = nlohmann::json::parse(out());
+  EXPECT_EQ(printed["cells"].size(), 2u);
+  EXPECT_EQ(printed["cells"][0]["cell"]["variant"], "full");
+  EXPECT_EQ(printed["cells"][0]["status"], "ok");
+  EXPECT_EQ(printed["cells"][0]["round_seconds"].size(), 3u);
+}
+
+TEST_F(Run, FolderGivesBackWhatTheRunPrinted) {
+  const fs::path config = write_config("[full, {longformer: {window: 3}}]", kQuick);
+  ASSERT_EQ(
+      call(LONGATTN_PROGRAM, {"run", config.string(), "--output", results_folder(), "--json"}), 0)
+      << err();
+  const auto printed = nlohmann::json::parse(out());
+  const RunResults read = results_from_folder(results_folder());
+  ASSERT_EQ(read.cells.size(), 2u);
+  for (size_t n = 0; n < 2; ++n) {
+    nlohmann::json cell = measurements_to_json(read.cells[n]);
+    cell["cell"] = to_json(read.cells[n].cell);
+    EXPECT_EQ(cell, printed["cells"][n]);
+  }
+  EXPECT_EQ(read.patterns.size(), 2u);
+  EXPECT_EQ(read.command, printed["command"]);
 }
 
 TEST_F(Run, SaysWhatIsTooLargeForTheMemoryLimitAndNeverStartsIt) {

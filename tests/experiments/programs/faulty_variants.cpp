@@ -1,4 +1,6 @@
 // The whole tool with variants that fail, each in one way: what a harness must survive.
+#include <unistd.h>
+
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -57,6 +59,21 @@ void throws(const Inputs&, const Outputs&) { throw std::runtime_error("a variant
 void writes_inputs(const Inputs& inputs, const Outputs&) {
   *static_cast<float*>(const_cast<void*>(inputs.keys.data)) = 0;
 }
+void one_nan(const Inputs&, const Outputs& outputs) {
+  *outputs.output.row(0, 1, 33) = std::numeric_limits<float>::infinity();
+}
+void floods(const Inputs&, const Outputs&) {
+  const std::vector<char> noise(1 << 20, '\x1b');
+  for (int n = 0; n < 32; ++n) std::fwrite(noise.data(), 1, noise.size(), stderr);
+  std::abort();
+}
+// A child that outlives the worker, in its group, with its pipes open.
+void leaves_child(const Inputs&, const Outputs&) {
+  if (fork() == 0) {
+    std::this_thread::sleep_for(std::chrono::hours(1));
+    _exit(0);
+  }
+}
 void chatters(const Inputs&, const Outputs&) { std::puts("noise on standard output"); }
 
 template <auto spoil>
@@ -77,10 +94,17 @@ Variant faulty(std::string_view name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const Variant all[] = {faulty<crash>("crashes"),     faulty<killed>("killed"),
-                         faulty<hang>("hangs"),        faulty<greedy>("greedy"),
-                         faulty<not_a_number>("nans"), faulty<wrong>("wrong"),
-                         faulty<throws>("throws"),     faulty<writes_inputs>("writes_inputs"),
+  const Variant all[] = {faulty<crash>("crashes"),
+                         faulty<killed>("killed"),
+                         faulty<hang>("hangs"),
+                         faulty<greedy>("greedy"),
+                         faulty<not_a_number>("nans"),
+                         faulty<wrong>("wrong"),
+                         faulty<throws>("throws"),
+                         faulty<writes_inputs>("writes_inputs"),
+                         faulty<one_nan>("one_nan"),
+                         faulty<floods>("floods"),
+                         faulty<leaves_child>("leaves_child"),
                          faulty<chatters>("chatters")};
   std::vector<const Variant*> pointers;
   for (const Variant& variant : all) pointers.push_back(&variant);

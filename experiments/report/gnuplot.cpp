@@ -1,0 +1,172 @@
+#include "experiments/report/gnuplot.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "core/error.h"
+#include "core/io/text.h"
+#include "experiments/report/text.h"
+
+extern char** environ;  // POSIX leaves its declaration to the program
+
+namespace longattn {
+namespace {
+
+// A file without a name that takes what gnuplot prints.
+class Log {
+ public:
+  Log() : descriptor_(memfd_create("gnuplot", MFD_CLOEXEC)) {
+    if (descriptor_ < 0) {
+      throw IoError(fmt::format("gnuplot: no file for its messages: {}", std::strerror(errno)));
+    }
+  }
+  ~Log() { ::close(descriptor_); }
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+
+  int descriptor() const { return descriptor_; }
+  std::string end() const {
+    const off_t size = lseek(descriptor_, 0, SEEK_END);
+    std::string text(static_cast<size_t>(std::clamp<off_t>(size, 0, 600)), ' ');
+    const ssize_t got =
+        pread(descriptor_, text.data(), text.size(), size - static_cast<off_t>(text.size()));
+    text.resize(static_cast<size_t>(std::max<ssize_t>(got, 0)));
+    std::ranges::replace(text, '\n', ' ');
+    return printable(text);
+  }
+
+ private:
+  int descriptor_;
+};
+
+// The environment without what changes how gnuplot reads and writes.
+std::vector<std::string> clean_environment() {
+  std::vector<std::string> variables = {"LC_ALL=C.UTF-8"};
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    const bool changes = text.starts_with("LC_") || text.starts_with("LANG") ||
+                         text.starts_with("GNUPLOT_") || text.starts_with("GNUTERM");
+    if (!changes) variables.emplace_back(text);
+  }
+  return variables;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> result;
+  for (std::string& text : texts) result.push_back(text.data());
+  result.push_back(nullptr);
+  return result;
+}
+
+pid_t spawn(const std::string& folder, const std::string& script, const Log& log) {
+  std::vector<std::string> arguments = {"gnuplot", "-d", script};
+  std::vector<std::string> environment = clean_environment();
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addchdir_np(&actions, folder.c_str());
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, log.descriptor(), 1);
+  posix_spawn_file_actions_adddup2(&actions, log.descriptor(), 2);
+  pid_t child = -1;
+  const int error = posix_spawnp(&child, "gnuplot", &actions, nullptr, pointers(arguments).data(),
+                                 pointers(environment).data());
+  posix_spawn_file_actions_destroy(&actions);
+  if (error == ENOENT) {
+    throw IoError("gnuplot: not found; it draws the plots (apt-get install gnuplot-nox)");
+  }
+  if (error != 0) throw IoError(fmt::format("gnuplot: cannot start: {}", std::strerror(error)));
+  return child;
+}
+
+// Its exit status; kills it at the time limit and then throws.
+int wait_for(pid_t child, double limit_s) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(limit_s);
+  int status = 0;
+  for (;;) {
+    const pid_t ended = waitpid(child, &status, WNOHANG);
+    if (ended == child) return status;
+    if (ended < 0 && errno != EINTR) {
+      throw IoError(fmt::format("gnuplot: lost: {}", std::strerror(errno)));
+    }
+    if (std::chrono::steady_clock::now() >= end) {
+      kill(child, SIGKILL);
+      waitpid(child, &status, 0);
+      throw IoError(fmt::format("gnuplot: took longer than {:.0f} s and was ended", limit_s));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+}
+
+std::string themed_tag(std::string tag, const std::string& prefix) {
+  replace_all(tag, "id='", "id='" + prefix);
+  replace_all(tag, "id=\"", "id=\"" + prefix);
+  replace_all(tag, "href='#", "href='#" + prefix);
+  replace_all(tag, "rgb( 51,  51,  51)", "currentColor");
+  replace_all(tag, "rgb(51,51,51)", "currentColor");
+  return tag;
+}
+
+void erase_element(std::string& text, const std::string& name) {
+  const size_t begin = text.find("<" + name + ">"), end = text.find("</" + name + ">");
+  if (begin != std::string::npos && end != std::string::npos && begin < end) {
+    text.erase(begin, end + name.size() + 3 - begin);
+  }
+}
+
+}  // namespace
+
+void run_gnuplot(const std::string& folder, const std::string& script, double limit_s) {
+  const Log log;
+  const int status = wait_for(spawn(folder, script, log), limit_s);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    throw IoError(fmt::format("gnuplot: {} failed: {}", script, log.end()));
+  }
+}
+
+std::string data_text(std::string_view text) {
+  std::string result = one_line(text);
+  replace_all(result, "\"", "”");
+  return result;
+}
+
+std::string inline_svg(const std::string& svg, const std::string& prefix,
+                       const std::string& description) {
+  std::string text = svg.substr(std::min(svg.find("<svg"), svg.size()));
+  erase_element(text, "title");  // the first ones, of the file
+  erase_element(text, "desc");
+  std::string result;
+  // Only inside tags: labels between them stay as they are. gnuplot escapes "<" in labels.
+  for (std::string_view rest = text; !rest.empty();) {
+    const size_t open = std::min(rest.find('<'), rest.size());
+    result += rest.substr(0, open);
+    rest.remove_prefix(open);
+    const size_t close = std::min(rest.find('>'), rest.size());
+    result += themed_tag(std::string(rest.substr(0, close)), prefix);
+    rest.remove_prefix(close);
+  }
+  if (result.starts_with("<svg")) {
+    result.insert(4, " role=\"img\" aria-label=\"" + html(description) + "\"");
+  }
+  return result;
+}
+
+}  // namespace longattn

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace longattn {
+
+/// Runs `gnuplot -d script` in `folder`, without a shell, in the C.UTF-8 locale. Throws IoError
+/// that names gnuplot when it is not installed, fails (with the end of what it printed) or takes
+/// longer than `limit_s`, after which it is killed.
+void run_gnuplot(const std::string& folder, const std::string& script, double limit_s = 60);
+
+/// User text for a gnuplot data file with tab-separated fields: one line without tabs or double
+/// quotes (they become ”), so that it stays one field. Everything else stays as it is.
+std::string data_text(std::string_view text);
+
+/// A gnuplot SVG as part of an HTML page: without prolog, title and description, its ids made
+/// unique by `prefix`, its ink (kInk) turned into currentColor so that it follows the page's theme.
+std::string inline_svg(const std::string& svg, const std::string& prefix,
+                       const std::string& description);
+
+/// Colour of text and axes in scripts, and as gnuplot writes it.
+inline constexpr std::string_view kInk = "#333333";
+
+}  // namespace longattn

@@ -1,0 +1,221 @@
+#include "experiments/report/html.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "experiments/report/findings.h"
+#include "experiments/report/html_method.h"
+#include "experiments/report/html_tables.h"
+#include "experiments/report/page_assets.h"
+#include "experiments/report/patterns.h"
+#include "experiments/report/text.h"
+
+namespace longattn {
+namespace {
+
+std::string base64(std::string_view bytes) {
+  static constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (size_t n = 0; n < bytes.size(); n += 3) {
+    unsigned group = 0;
+    for (size_t k = 0; k < 3; ++k) {
+      const unsigned byte = n + k < bytes.size() ? static_cast<unsigned char>(bytes[n + k]) : 0;
+      group = (group << 8) | byte;
+    }
+    for (size_t k = 0; k < 4; ++k) {
+      text += n + k > bytes.size() ? '=' : kDigits[(group >> (18 - 6 * k)) & 63];
+    }
+  }
+  return text;
+}
+
+// Several lines of user text, each as html() has it.
+std::string html_lines(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    result += html(line) + "\n";
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return result;
+}
+
+std::string block_heading(const Block& block) {
+  return fmt::format("<h3>{} <small>{}</small></h3>\n", html(block.input), html(block.problem));
+}
+
+std::string head(const RunResults& results) {
+  const std::string title = html(results.experiment);
+  return fmt::format(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<title>{} – longattn</title>\n<style>{}</style>\n</head>\n<body>\n",
+      kPagePolicy, title, kPageStyle);
+}
+
+// Title, how many cells ended how, and where to go.
+std::string page_header(const RunResults& results) {
+  std::map<Status, Index> counts;
+  for (const CellResult& result : results.cells) ++counts[result.status];
+  std::string status;
+  for (const auto& [value, count] : counts) {
+    status += fmt::format("<li{}><b>{}</b> {}</li>", value == Status::ok ? "" : " class=\"bad\"",
+                          count, to_string(value));
+  }
+  return fmt::format(
+      "<header>\n<h1>{}</h1>\n<p class=\"deck\">What each attention variant costs, and how wrong "
+      "it "
+      "is, compared with full attention.</p>\n<ul class=\"status\"><li><b>{}</b> "
+      "cells</li>{}</ul>\n"
+      "</header>\n<nav aria-label=\"Contents\"><ul><li><a href=\"#findings\">Findings</a></li>"
+      "<li><a href=\"#results\">Results</a></li><li><a href=\"#scaling\">Scaling</a></li>"
+      "<li><a href=\"#error\">Error against cost</a></li>"
+      "<li><a href=\"#patterns\">Patterns</a></li><li><a href=\"#failures\">Failures</a></li>"
+      "<li><a href=\"#method\">Method</a></li><li><a href=\"#provenance\">Provenance</a></li>"
+      "</ul></nav>\n<main>\n",
+      html(results.experiment), results.cells.size(), status);
+}
+
+std::string findings_section(const RunResults& results, const std::vector<Block>& blocks) {
+  std::string text = "<section id=\"findings\">\n<h2>Findings</h2>\n";
+  for (const Block& block : blocks) {
+    text += block_heading(block) + "<ul class=\"findings\">\n";
+    for (const std::string& sentence : findings(block)) {
+      text += fmt::format("<li>{}</li>\n", html(sentence));
+    }
+    text += "</ul>\n";
+  }
+  const std::string failures = failures_sentence(results);
+  text += failures.empty() ? "<p>Every cell has a result.</p>\n"
+                           : fmt::format(
+                                 "<p><span class=\"bad\">{}</span> The reasons are under <a "
+                                 "href=\"#failures\">Failures</a>.</p>\n",
+                                 html(failures));
+  return text + "</section>\n";
+}
+
+std::string results_section(const std::vector<Block>& blocks) {
+  std::string text =
+      "<section id=\"results\">\n<h2>Results</h2>\n<p class=\"note\">Medians with half of their 95 "
+      "% "
+      "interval; hold the pointer over a figure for all its digits. What each column means is "
+      "under "
+      "<a href=\"#method\">Method</a>.</p>\n";
+  for (const Block& block : blocks) text += block_heading(block) + summary_table(block);
+  return text + "</section>\n";
+}
+
+std::string figure(const std::string& picture, size_t number, const std::string& caption) {
+  return fmt::format("<figure>{}<figcaption><b>Figure {}.</b> {}</figcaption></figure>\n", picture,
+                     number, html(caption));
+}
+
+std::string plots_section(const PageParts& parts, bool errors, size_t& number) {
+  std::string text = errors ? "<section id=\"error\">\n<h2>Error against cost</h2>\n"
+                            : "<section id=\"scaling\">\n<h2>Scaling</h2>\n";
+  std::string figures;
+  for (const Plot& plot : parts.plots) {
+    if ((plot.kind == Plot::Kind::error) != errors) continue;
+    figures += figure(plot.svg, ++number, plot.caption);
+  }
+  text += figures.empty() ? "<p>Nothing was measured that could be drawn.</p>\n"
+                          : "<div class=\"figures\">\n" + figures + "</div>\n";
+  return text + "</section>\n";
+}
+
+const CellResult* find_cell(const RunResults& results, const std::string& id) {
+  for (const CellResult& result : results.cells) {
+    if (result.cell.id == id) return &result;
+  }
+  return nullptr;
+}
+
+std::string patterns_section(const RunResults& results, size_t& number) {
+  std::string text = "<section id=\"patterns\">\n<h2>Attention patterns</h2>\n";
+  if (results.patterns.empty()) {
+    return text + "<p>No pattern was recorded.</p>\n</section>\n";
+  }
+  text +=
+      "<p class=\"note\">Absolute weights of the first head: each bin is the mean over its queries "
+      "of "
+      "the mass on its keys, on a square-root scale up to the picture's own brightest hundredth. "
+      "Blank "
+      "bins have no mass at all.</p>\n<div class=\"patterns\">\n";
+  for (const PatternPicture& picture : results.patterns) {
+    const CellResult* result = find_cell(results, picture.cell_id);
+    const Index queries = result == nullptr ? picture.rows : result->cell.problem.query_len;
+    const Index keys = result == nullptr ? picture.columns : result->cell.problem.key_len;
+    text += figure(pattern_svg(picture, queries, keys), ++number, picture.title);
+  }
+  return text + fmt::format(
+                    "</div>\n<div class=\"key\"><span>little</span><i style=\"background:"
+                    "linear-gradient(90deg, {})\"></i><span>much mass</span></div>\n</section>\n",
+                    pattern_gradient());
+}
+
+std::string failures_section(const RunResults& results) {
+  const std::string table = failure_table(results);
+  return "<section id=\"failures\">\n<h2>Failures</h2>\n" +
+         (table.empty() ? "<p>None: every cell has a result.</p>\n" : table) + "</section>\n";
+}
+
+std::string method_section(const RunResults& results) {
+  std::set<Index> rows;
+  for (const CellResult& result : results.cells) {
+    if (result.sampled_rows > 0) rows.insert(result.sampled_rows);
+  }
+  std::string sampled;
+  if (!rows.empty()) {
+    sampled = *rows.begin() == *rows.rbegin()
+                  ? fmt::format("<p>Errors of this run are judged on {} query rows per cell.</p>\n",
+                                grouped(*rows.begin()))
+                  : fmt::format(
+                        "<p>Errors of this run are judged on {} to {} query rows per "
+                        "cell.</p>\n",
+                        grouped(*rows.begin()), grouped(*rows.rbegin()));
+  }
+  return fmt::format("<section id=\"method\">\n<h2>Method</h2>\n{}{}</section>\n", kMethod,
+                     sampled);
+}
+
+std::string provenance_section(const RunResults& results, const std::string& csv) {
+  std::string text =
+      "<section id=\"provenance\">\n<h2>Provenance</h2>\n" + provenance_table(results.provenance);
+  text += fmt::format("<h3>The command that repeats it</h3>\n<pre>{}</pre>\n",
+                      html_lines(results.command));
+  if (!results.config_text.empty()) {
+    text +=
+        fmt::format("<h3>Its configuration</h3>\n<pre>{}</pre>\n", html_lines(results.config_text));
+  }
+  return text + fmt::format(
+                    "<h3>All figures</h3>\n<p><a download=\"results.csv\" "
+                    "href=\"data:text/csv;charset=utf-8;base64,{}\">results.csv</a>: one row "
+                    "per cell, full precision, seconds and bytes.</p>\n</section>\n",
+                    base64(csv));
+}
+
+}  // namespace
+
+std::string report_page(const RunResults& results, const PageParts& parts) {
+  size_t number = 0;  // of figures
+  std::string page = head(results) + page_header(results);
+  page += findings_section(results, parts.blocks) + results_section(parts.blocks);
+  page += plots_section(parts, false, number);
+  page += plots_section(parts, true, number);
+  page += patterns_section(results, number);
+  page += failures_section(results) + method_section(results);
+  page += provenance_section(results, parts.csv);
+  page += fmt::format(
+      "</main>\n<footer class=\"note\">{} cells, written by longattn into {}.</footer>\n",
+      results.cells.size(), html(results.folder));
+  return page + fmt::format("<script>{}</script>\n</body>\n</html>\n", kPageScript);
+}
+
+}  // namespace longattn

@@ -1,0 +1,54 @@
+#include "experiments/report/html_method.h"
+
+namespace longattn {
+
+const std::string_view kMethod = R"html(
+<p>Every variant has two parts. Its <em>definition</em> gives rows of weights <var>W</var> in double
+precision, written as plainly as the paper's formula; its <em>algorithm</em> is the fast forward pass.
+The algorithm is held against its own definition (is it implemented right?), and the definition against
+full attention (what does the approximation lose?). The two never mix in one number.</p>
+<dl>
+<dt>Time</dt>
+<dd>One forward pass, inputs in memory, workspace allocated. Each round runs in its own process; rounds
+of all cells are interleaved in random order. The figure is the median over rounds.</dd>
+<dt>What ± means</dt>
+<dd>Half of the 95 % interval, as a share of the figure. For time the interval is distribution-free: order
+statistics of the rounds (with fewer than six rounds, smallest to largest). For errors it is a bootstrap
+over the sampled rows. Two figures are called different only when their intervals do not overlap.</dd>
+<dt>vs full</dt>
+<dd>Time of <code>full</code> over time of the variant, same input and length: above 1 is faster.</dd>
+<dt>Workspace, heap peak</dt>
+<dd>Memory beside inputs and outputs. Workspace is what the variant asked the toolkit for, counted to the
+byte; heap peak is every allocation of the process during the forward pass.</dd>
+<dt>Relative error</dt>
+<dd>√( Σ<sub><var>i</var></sub> |<var>o<sub>i</sub></var> − <var>f<sub>i</sub></var>|² / Σ<sub><var>i</var></sub>
+|<var>f<sub>i</sub></var>|² ) over the sampled query rows <var>i</var> of all heads and batch entries, with
+<var>o</var> = <var>W</var> <var>V</var> of the variant's definition and <var>f</var> of full attention, both in
+double precision. 0 is exact; an output of zeros has 1.</dd>
+<dt>float32 floor</dt>
+<dd>The same for full attention evaluated plainly in float32. Nothing below it can be told from
+rounding.</dd>
+<dt>Worst row, row errors</dt>
+<dd>|<var>o<sub>i</sub></var> − <var>f<sub>i</sub></var>| / |<var>f<sub>i</sub></var>| of the worst sampled row; its
+median over rows is in the CSV file.</dd>
+<dt>Mass</dt>
+<dd>Mean over sampled rows of the probability that full attention gives to the keys which the variant
+weighs. Only for variants whose weights are a softmax or a mean over keys.</dd>
+<dt>Null baselines</dt>
+<dd><code>mean_value</code> returns the mean of the visible values and <code>zero</code> returns nothing: neither
+looks at a key. An approximation that loses more than they do has learnt nothing from the keys.</dd>
+<dt>Implementation ratio</dt>
+<dd>Largest |forward − <var>W</var> <var>V</var>| over its tolerance, which is derived from the problem (the number of
+roundings and the size of the terms), not tuned. Above 1 the status is <code>nonconforming</code>, and a
+nonconforming cell prints no time: a wrong result has no speed.</dd>
+<dt>Gate resolution</dt>
+<dd>Worst sampled row's |tolerance| / |output|: the smallest relative mistake that the gate would surely
+see.</dd>
+<dt>Failures</dt>
+<dd>A cell without a result stays a row with its reason. <code>oom</code> and <code>timeout</code> are limits of
+this run, <code>skipped</code> was predicted not to fit and never started, <code>unsupported</code> is a problem that
+the variant does not take.</dd>
+</dl>
+)html";
+
+}  // namespace longattn

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+
+#include "experiments/report/layout.h"
+
+namespace longattn {
+
+/// One row per cell of a block; figures rounded for reading, full precision in `data-value`.
+std::string summary_table(const Block& block);
+/// Every cell that is not ok, with its reason; empty when there is none.
+std::string failure_table(const RunResults& results);
+/// Name and value, one row each.
+std::string provenance_table(const Provenance& provenance);
+
+}  // namespace longattn

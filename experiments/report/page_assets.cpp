@@ -1,0 +1,146 @@
+#include "experiments/report/page_assets.h"
+
+namespace longattn {
+
+const std::string_view kPageStyle = R"css(
+:root {
+  color-scheme: light dark;
+  --ink: #1d1d1b; --soft: #5f5e5a; --hair: #dcdbd6; --paper: #fffffc; --panel: #f6f5f1;
+  --accent: #00598c; --bad: #a33f00; --grid: #e7e6e1;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ink: #e5e3dd; --soft: #a5a39c; --hair: #3b3a37; --paper: #171716; --panel: #201f1e;
+    --accent: #7cc4ef; --bad: #f0925a; --grid: #2d2c2a;
+  }
+}
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body {
+  margin: 0 auto; padding: 3rem clamp(1rem, 4vw, 3rem) 4rem; max-width: 72rem;
+  background: var(--paper); color: var(--ink);
+  font: 1.0625rem/1.58 Charter, "Bitstream Charter", "Iowan Old Style", "Palatino Linotype",
+    Palatino, Georgia, "Times New Roman", serif;
+  overflow-wrap: anywhere;
+}
+header { border-bottom: 2px solid var(--ink); padding-bottom: 1.1rem; }
+h1 { font-size: 2.1rem; line-height: 1.18; font-weight: 600; margin: 0 0 .45rem; }
+h2 { font-size: 1.32rem; font-weight: 600; margin: 3rem 0 .8rem; }
+h3 { font-size: 1.06rem; font-weight: 600; margin: 1.5rem 0 .35rem; }
+h3 small { font-weight: 400; color: var(--soft); font-size: .92em; }
+p, ul, dl { max-width: 46rem; }
+.deck { color: var(--soft); margin: 0 0 .7rem; font-style: italic; }
+.status, .status li, nav ul { margin: 0; padding: 0; list-style: none; }
+.status, nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.3rem; max-width: none; }
+.status, nav, table, figcaption, .note, code, pre { font-size: .875rem; }
+.status, nav, table, .key { font-family: system-ui, -apple-system, "Segoe UI", Roboto,
+  "Helvetica Neue", Arial, sans-serif; }
+.status b { font-variant-numeric: tabular-nums; }
+nav { padding: .7rem 0 0; }
+a { color: var(--accent); text-underline-offset: .15em; text-decoration-thickness: .06em; }
+ul.findings { padding-left: 1.15rem; margin: .3rem 0 0; }
+ul.findings li { margin: .28rem 0; }
+ul.findings li::marker { color: var(--soft); }
+.bad { color: var(--bad); }
+.note { color: var(--soft); }
+.scroll { overflow: auto; max-height: 40rem; max-width: 100%; border-top: 1.5px solid var(--ink);
+  border-bottom: 1.5px solid var(--ink); }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums;
+  line-height: 1.35; overflow-wrap: normal; }
+caption, figcaption { text-align: left; line-height: 1.45; }
+thead th { position: sticky; top: 0; background: var(--paper); font-weight: 600;
+  vertical-align: bottom; box-shadow: 0 1px 0 var(--ink); white-space: nowrap; }
+th, td { padding: .3rem .65rem; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { padding-left: .15rem; }
+th.text, td.text { text-align: left; }
+td.wrap { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
+td.label { max-width: 22rem; white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
+tbody tr.first td { border-top: 1px solid var(--hair); }
+tbody tr:first-child td { border-top: 0; }
+tbody tr:hover td { background: var(--panel); }
+td small { color: var(--soft); font-size: .88em; }
+td.none { color: var(--soft); }
+th button { all: unset; cursor: pointer; }
+th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+th button::after { content: " \2195"; color: var(--soft); font-weight: 400; opacity: .55; }
+th[aria-sort="ascending"] button::after { content: " \2191"; opacity: 1; }
+th[aria-sort="descending"] button::after { content: " \2193"; opacity: 1; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr));
+  gap: 1.6rem 2.4rem; }
+.patterns { display: grid; gap: 1.4rem 1.6rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 13.5rem), 1fr)); }
+figure { margin: 0; min-width: 0; }
+figure svg { display: block; width: 100%; height: auto; max-width: 36rem; }
+figure svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue",
+  Arial, sans-serif; white-space: pre; }
+figure svg [stroke="rgb(228, 228, 228)"] { stroke: var(--grid); }
+figure svg.pattern { max-width: 20rem; }
+figcaption { margin-top: .35rem; max-width: 36rem; color: var(--soft); }
+figcaption b { color: var(--ink); }
+.key { display: flex; align-items: center; gap: .6rem; font-size: .8rem; color: var(--soft);
+  margin: 1.1rem 0 0; }
+.key i { display: block; width: 9rem; height: .6rem; }
+code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono",
+  monospace; font-size: .82rem; }
+pre { background: var(--panel); padding: .8rem 1rem; overflow: auto; max-height: 32rem;
+  line-height: 1.45; margin: .5rem 0; white-space: pre; }
+dt { font-weight: 600; margin-top: .7rem; }
+dd { margin: 0; }
+var { font-family: inherit; }
+table.facts { width: auto; max-width: 100%; }
+table.facts td, table.facts th { white-space: normal; text-align: left; vertical-align: top;
+  overflow-wrap: anywhere; }
+table.facts th { font-weight: 400; color: var(--soft); padding-left: .15rem; min-width: 7rem; }
+footer { margin-top: 3rem; border-top: 1px solid var(--hair); padding-top: .8rem; }
+@media (max-width: 40rem) {
+  body { padding-top: 1.5rem; font-size: 1rem; }
+  h1 { font-size: 1.65rem; }
+  h2 { margin-top: 2.2rem; }
+}
+@media print {
+  :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #444; --hair: #ccc; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  .scroll, pre { max-height: none; overflow: visible; }
+  nav, th button::after { display: none; }
+  figure, tr { break-inside: avoid; }
+  table { font-size: 7.5pt; }
+}
+)css";
+
+const std::string_view kPageScript = R"js(
+"use strict";
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.textContent = head.textContent;
+    button.title = "sort";
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const key = (row) => {
+        const cell = row.cells[column];
+        if (cell.dataset.value === undefined) return cell.textContent || null;
+        return cell.dataset.value === "" ? null : Number(cell.dataset.value);
+      };
+      const rows = [...table.tBodies[0].rows].map((row) => [key(row), row]);
+      rows.sort(([a], [b]) => {
+        if (a === null || b === null) return (a === null) - (b === null);
+        const order = typeof a === "string" ? a.localeCompare(b) : a - b;
+        return down ? -order : order;
+      });
+      table.tBodies[0].append(...rows.map(([, row]) => row));
+    });
+  });
+}
+)js";
+
+// The hash is that of kPageScript: openssl dgst -sha256 -binary | base64. A test holds them
+// together.
+const std::string_view kPagePolicy =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; script-src 'sha256-tRI9xmlrUfuAkX+7EzsrY2nr0urz7JJwHoqERPH8F5I='";
+
+}  // namespace longattn

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+
+#include "experiments/cell.h"
+
+namespace longattn {
+
+/// An attention pattern as inline SVG of at most 40 KiB: queries downwards, keys to the right,
+/// colour by the square root of mass over the brightest bin (the 99th percentile of those with
+/// mass; above it saturates), bins without any mass left blank. Pictures that are larger than 96
+/// bins a side, or would not fit, are binned to fewer. Throws std::invalid_argument when mass does
+/// not have rows * columns values.
+std::string pattern_svg(const PatternPicture& picture, Index query_len, Index key_len);
+
+/// The colours from least to most mass as a CSS gradient: "#440154, #472d7b, ...".
+std::string pattern_gradient();
+
+}  // namespace longattn
