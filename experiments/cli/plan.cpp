@@ -15,11 +15,42 @@ namespace {
 
 using nlohmann::json;
 
-std::string status_of(const PlannedCell& cell) {
-  if (!cell.unsupported.empty()) return "unsupported: " + cell.unsupported;
-  if (!cell.skipped.empty()) return "skipped: " + cell.skipped;
+// What will come of a cell, before it runs; the reason stands beside it.
+std::string_view status_of(const PlannedCell& cell) {
+  if (!cell.unsupported.empty()) return to_string(Status::unsupported);
+  if (!cell.skipped.empty()) return to_string(Status::skipped);
   return "runs";
 }
+
+const std::string& reason_of(const PlannedCell& cell) {
+  return cell.unsupported.empty() ? cell.skipped : cell.unsupported;
+}
+
+// Over the cells that run, one forward pass of each.
+struct Totals {
+  Index runs = 0, unsupported = 0, skipped = 0;
+  double flops = 0, scored_pairs = 0, largest_workspace_bytes = 0;
+};
+
+Totals totals_of(const std::vector<PlannedCell>& plan) {
+  Totals totals;
+  for (const PlannedCell& cell : plan) {
+    if (!cell.unsupported.empty()) {
+      ++totals.unsupported;
+    } else if (!cell.skipped.empty()) {
+      ++totals.skipped;
+    } else {
+      ++totals.runs;
+      totals.flops += cell.cost->flops;
+      totals.scored_pairs += cell.cost->scored_pairs;
+      totals.largest_workspace_bytes =
+          std::max(totals.largest_workspace_bytes, cell.cost->workspace_bytes);
+    }
+  }
+  return totals;
+}
+
+std::string mebibytes(double bytes) { return fmt::format("{:.4g} MiB", bytes / 0x1p20); }
 
 std::string settings(const Cell& cell) {
   std::string text = cell.variant;
@@ -27,40 +58,61 @@ std::string settings(const Cell& cell) {
   return text;
 }
 
+void print_cell(const PlannedCell& planned) {
+  const auto figure = [&](std::string text) { return planned.cost ? text : std::string("-"); };
+  const Cost cost = planned.cost.value_or(Cost{});
+  fmt::print("{:>9} {:>7} {:>10} {:>12} {:>12}  {:<11}  {}\n", planned.cell.problem.key_len,
+             planned.cell.threads, figure(fmt::format("{:.4g}", cost.flops / 1e9)),
+             figure(fmt::format("{:.4g}", cost.scored_pairs)),
+             figure(mebibytes(cost.workspace_bytes)), status_of(planned), settings(planned.cell));
+  if (!reason_of(planned).empty()) fmt::print("{:>9} {}\n", "", printable(reason_of(planned)));
+}
+
 void print_plan(const Experiment& experiment, const std::vector<PlannedCell>& plan) {
-  fmt::print("{}: {} cells, {} timing rounds each\n\n", experiment.name, plan.size(),
+  const Totals totals = totals_of(plan);
+  fmt::print("{}: {} cells ({} run, {} unsupported, {} skipped), {} timing rounds each\n",
+             experiment.name, plan.size(), totals.runs, totals.unsupported, totals.skipped,
              experiment.measure.time ? experiment.measure.rounds : 0);
   std::string input;
-  for (const PlannedCell& cell : plan) {
-    if (cell.cell.input.label != input) {
-      input = cell.cell.input.label;
-      fmt::print("{}\n{:>9} {:>7} {:>12} {:>13} {:>12}  {}\n", printable(input), "tokens",
-                 "threads", "GFLOP", "scored pairs", "workspace", "variant");
+  for (const PlannedCell& planned : plan) {
+    if (planned.cell.input.label != input) {
+      input = planned.cell.input.label;
+      fmt::print("\n{}\n{:>9} {:>7} {:>10} {:>12} {:>12}  {:<11}  {}\n", printable(input), "tokens",
+                 "threads", "GFLOP", "scored pairs", "workspace", "status", "variant");
     }
-    const Cost cost = cell.cost.value_or(Cost{});
-    fmt::print("{:>9} {:>7} {:>12.4g} {:>13.4g} {:>8.4g} MiB  {}\n", cell.cell.problem.key_len,
-               cell.cell.threads, cost.flops / 1e9, cost.scored_pairs,
-               cost.workspace_bytes / 0x1p20, settings(cell.cell));
-    if (!cell.unsupported.empty() || !cell.skipped.empty()) {
-      fmt::print("{:>9} {}\n", "", status_of(cell));
-    }
+    print_cell(planned);
   }
+  fmt::print(
+      "\none pass over every cell that runs: {:.4g} GFLOP, {:.4g} scored pairs; largest "
+      "workspace {}\n",
+      totals.flops / 1e9, totals.scored_pairs, mebibytes(totals.largest_workspace_bytes));
 }
 
 json plan_json(const Experiment& experiment, const std::vector<PlannedCell>& plan) {
   json cells = json::array();
-  for (const PlannedCell& cell : plan) {
-    json entry = to_json(cell.cell);
-    entry["status"] = status_of(cell);
-    if (cell.cost) {
-      entry["flops"] = cell.cost->flops;
-      entry["scored_pairs"] = cell.cost->scored_pairs;
-      entry["bytes_moved"] = cell.cost->bytes_moved;
-      entry["workspace_bytes"] = cell.cost->workspace_bytes;
+  for (const PlannedCell& planned : plan) {
+    json entry = to_json(planned.cell);
+    entry["status"] = status_of(planned);
+    if (!reason_of(planned).empty()) entry["reason"] = reason_of(planned);
+    if (planned.cost) {
+      entry["flops"] = planned.cost->flops;
+      entry["scored_pairs"] = planned.cost->scored_pairs;
+      entry["bytes_moved"] = planned.cost->bytes_moved;
+      entry["workspace_bytes"] = planned.cost->workspace_bytes;
     }
     cells.push_back(entry);
   }
-  return {{"experiment", experiment.name}, {"rounds", experiment.measure.rounds}, {"cells", cells}};
+  const Totals totals = totals_of(plan);
+  return {{"experiment", experiment.name},
+          {"rounds", experiment.measure.rounds},
+          {"cells", cells},
+          {"totals",
+           {{"runs", totals.runs},
+            {"unsupported", totals.unsupported},
+            {"skipped", totals.skipped},
+            {"flops", totals.flops},
+            {"scored_pairs", totals.scored_pairs},
+            {"largest_workspace_bytes", totals.largest_workspace_bytes}}}};
 }
 
 }  // namespace

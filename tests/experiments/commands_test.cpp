@@ -1,0 +1,158 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "experiments/cli/command_line.h"
+#include "experiments/exit_codes.h"
+#include "tests/experiments/config_testing.h"
+
+namespace longattn {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+struct Answer {
+  int code = 0;
+  std::string out, error;
+};
+
+Answer longattn_with_tiny_variants(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "longattn");
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  Answer answer;
+  answer.code = run_command_line(static_cast<int>(argv.size()), argv.data(), tiny_variants());
+  answer.out = ::testing::internal::GetCapturedStdout();
+  answer.error = ::testing::internal::GetCapturedStderr();
+  return answer;
+}
+
+json find(const json& list, std::string_view name) {
+  for (const json& entry : list) {
+    if (entry.at("name") == name) return entry;
+  }
+  return nullptr;
+}
+
+TEST(List, NamesEveryVariantWithItsSummary) {
+  const Answer answer = longattn_with_tiny_variants({"list"});
+  EXPECT_EQ(answer.code, kExitOk);
+  EXPECT_EQ(answer.error, "");
+  EXPECT_THAT(answer.out, ::testing::ContainsRegex("tiny +a window\n"));
+  EXPECT_THAT(answer.out, ::testing::ContainsRegex("plain +no options\n"));
+}
+
+TEST(List, SpeaksJson) {
+  const json all = json::parse(longattn_with_tiny_variants({"list", "--json"}).out);
+  const json tiny = find(all, "tiny");
+  EXPECT_EQ(tiny.at("summary"), "a window");
+  EXPECT_EQ(tiny.at("paper"), "Nobody (2024)");
+}
+
+TEST(Describe, TellsEveryOptionWithTypeRangeDefaultAndMeaning) {
+  const Answer answer = longattn_with_tiny_variants({"describe", "tiny"});
+  EXPECT_EQ(answer.code, kExitOk);
+  for (const char* part :
+       {"Nobody (2024)", "window", "0..1000", "default 8", "keys on each side",
+        "a larger value sees every key", "strided", "fixed", "auto", "more_keys", "time ~ N^1"}) {
+    EXPECT_THAT(answer.out, HasSubstr(part));
+  }
+}
+
+TEST(Describe, SpeaksJson) {
+  const json tiny = json::parse(longattn_with_tiny_variants({"describe", "tiny", "--json"}).out);
+  const json window = find(tiny.at("options"), "window");
+  EXPECT_EQ(window.at("type"), "integer");
+  EXPECT_EQ(window.at("minimum"), 0);
+  EXPECT_EQ(window.at("maximum"), 1000);
+  EXPECT_EQ(window.at("default"), "8");
+  EXPECT_EQ(window.at("nested"), true);
+  EXPECT_EQ(find(tiny.at("options"), "pattern").at("choices"), json({"strided", "fixed"}));
+  EXPECT_EQ(find(tiny.at("options"), "stride").at("auto"), true);
+  EXPECT_EQ(find(tiny.at("extra_tensors"), "more_keys").at("like"), "keys");
+  EXPECT_EQ(tiny.at("growth").at("time"), 1);
+  EXPECT_EQ(tiny.at("causal").at("exact"), false);
+}
+
+TEST(Describe, TellsWhyACausalProblemIsRefused) {
+  const Answer answer = longattn_with_tiny_variants({"describe", "plain"});
+  EXPECT_THAT(answer.out, HasSubstr("plain has no causal form"));
+}
+
+TEST(Describe, AMisspeltNameIsAUsageErrorWithTheClosestOne) {
+  const Answer answer = longattn_with_tiny_variants({"describe", "tinny"});
+  EXPECT_EQ(answer.code, kExitUsage);
+  EXPECT_EQ(answer.out, "");
+  EXPECT_THAT(answer.error, HasSubstr("did you mean 'tiny'?"));
+}
+
+constexpr std::string_view kConfig =
+    "longattn: 1\nname: t\nthreads: 1\ninputs: [{label: noise, gaussian: {}}]\n"
+    "problem: {lengths: [1, 4], num_heads: 1, causal: true}\nvariants: [tiny, plain, greedy]\n"
+    "limits: {memory: 4GB}\n";
+
+TEST(PlanCommand, ShowsEveryCellWithItsCostAndWhatComesOfIt) {
+  const TemporaryFolder folder;
+  const Answer answer = longattn_with_tiny_variants({"plan", folder.file("a.yaml", kConfig)});
+  EXPECT_EQ(answer.code, kExitOk);
+  EXPECT_EQ(answer.error, "");
+  for (const char* part :
+       {"t: 6 cells (3 run, 2 unsupported, 1 skipped)", "noise", "tiny window=8",
+        "plain has no causal form", "needs 16 GB", "limit 4 GB", "one pass over every cell"}) {
+    EXPECT_THAT(answer.out, HasSubstr(part));
+  }
+}
+
+TEST(PlanCommand, SpeaksJson) {
+  const TemporaryFolder folder;
+  const Answer answer =
+      longattn_with_tiny_variants({"plan", folder.file("a.yaml", kConfig), "--json"});
+  const json plan = json::parse(answer.out);
+  ASSERT_EQ(plan.at("cells").size(), 6u);
+  EXPECT_EQ(plan["cells"][0].at("status"), "runs");
+  EXPECT_EQ(plan["cells"][0].at("flops"), 2);
+  EXPECT_FALSE(plan["cells"][0].contains("reason"));
+  EXPECT_EQ(plan["cells"][1].at("status"), "unsupported");
+  EXPECT_EQ(plan["cells"][1].at("reason"), "plain has no causal form");
+  EXPECT_FALSE(plan["cells"][1].contains("flops"));
+  EXPECT_EQ(plan["cells"][5].at("status"), "skipped");
+  EXPECT_EQ(plan["totals"].at("runs"), 3);
+  EXPECT_EQ(plan["totals"].at("flops"), 2 + 2 + 8) << "tiny and greedy at 1 token, tiny at 4";
+}
+
+TEST(PlanCommand, AWrongConfigIsToldAsItIsWithExitCodeTwo) {
+  const TemporaryFolder folder;
+  const Answer answer =
+      longattn_with_tiny_variants({"plan", folder.file("a.yaml", "longattn: 1\nnmae: t\n")});
+  EXPECT_EQ(answer.code, kExitUsage);
+  EXPECT_EQ(answer.out, "");
+  EXPECT_THAT(answer.error, AllOf(::testing::StartsWith("error: "),
+                                  HasSubstr("did you mean 'name'?"), HasSubstr("errors in ")));
+}
+
+TEST(PlanCommand, ABrokenTraceAndAnAbsentConfigHaveTheirOwnExitCodes) {
+  const TemporaryFolder folder;
+  folder.file("t.safetensors", "no trace");
+  const std::string config = folder.file(
+      "a.yaml", "longattn: 1\nname: t\ninputs: [trace: t.safetensors]\nvariants: [plain]\n");
+  EXPECT_EQ(longattn_with_tiny_variants({"plan", config}).code, kExitData);
+  EXPECT_EQ(longattn_with_tiny_variants({"plan", folder / "absent.yaml"}).code, kExitIo);
+}
+
+TEST(Configs, TheShippedOnesAreRead) {
+  for (const char* name : {"quickstart", "scaling", "error"}) {
+    const Answer answer = longattn_with_tiny_variants(
+        {"plan", std::string(LONGATTN_SOURCE_DIR "/configs/") + name + ".yaml", "--json"});
+    ASSERT_EQ(answer.code, kExitOk) << answer.error;
+    const json plan = json::parse(answer.out);
+    EXPECT_EQ(plan.at("totals").at("runs"), plan.at("cells").size()) << name;
+  }
+}
+
+}  // namespace
+}  // namespace longattn
