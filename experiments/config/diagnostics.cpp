@@ -71,7 +71,7 @@ std::string Diagnostics::render_one(const Diagnostic& d) const {
     const auto column = static_cast<size_t>(std::max(1, d.position.column) - 1);
     const Excerpt shown =
         excerpt(lines_[static_cast<size_t>(d.position.line - 1)], column, d.width);
-    text += fmt::format("{}  |\n{} | {}\n", margin, number, shown.text);
+    text += fmt::format("{}  |\n {} | {}\n", margin, number, shown.text);
     text += fmt::format("{}  | {}{}{}{}\n", margin, std::string(shown.caret, ' '),
                         std::string(shown.width, '^'), d.hint.empty() ? "" : " ", d.hint);
   } else if (!d.hint.empty()) {

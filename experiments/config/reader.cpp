@@ -131,6 +131,7 @@ std::optional<double> ConfigReader::with_unit(
     if (!node.text.ends_with(unit)) continue;
     const std::string_view digits =
         std::string_view(node.text).substr(0, node.text.size() - unit.size());
+    if (digits.ends_with(' ')) return std::nullopt;  // `20 s` is two words
     const auto value = parse(OptionType::number, {0, 1e18}, digits);
     if (value && std::get<double>(*value) > 0) return std::get<double>(*value) * factor;
   }

@@ -108,7 +108,7 @@ class TreeBuilder : public YAML::EventHandler {
     check_tag(mark, tag);
     const bool quoted = tag == "!" && starts_quoted(mark);
     if (tag == "!" && !quoted) refuse_tag(mark, tag);
-    if (quoted && text.empty() && !is_closed(mark)) {
+    if (quoted && !is_closed(mark)) {
       refuse_(refuse_.position(mark), "a quote that is never closed");
     }
     // As in the YAML core schema, a plain ~ or null is nothing.
@@ -201,8 +201,25 @@ class TreeBuilder : public YAML::EventHandler {
     return &target;
   }
 
+  // yaml-cpp takes a long run of opening brackets for keys of maps: it is told as what it is.
+  void refuse_deep_brackets() const {
+    int depth = 0;
+    for (size_t line = 0; line < refuse_.lines().size(); ++line) {
+      const std::string& text = refuse_.lines()[line];
+      for (size_t column = 0; column < text.size(); ++column) {
+        if (text[column] == '[' || text[column] == '{') ++depth;
+        if (text[column] == ']' || text[column] == '}') --depth;
+        if (depth <= kYamlMaxDepth) continue;
+        const Position at{static_cast<int>(line + 1), static_cast<int>(column + 1)};
+        refuse_(at,
+                fmt::format("nested deeper than {} at {}:{}", kYamlMaxDepth, at.line, at.column));
+      }
+    }
+  }
+
   void add_key(Open& parent, const YamlNode& key) {
     if (!key.is_scalar()) {
+      refuse_deep_brackets();
       refuse_(key.position, fmt::format("{} stands as a key", describe(key)), "keys are words");
     }
     if (key.text == "<<" && !key.quoted) {

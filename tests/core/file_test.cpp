@@ -170,8 +170,8 @@ TEST(Text, Utf8IsCheckedByteByByte) {
 
 TEST(Text, PrintableKeepsTextAndEscapesControls) {
   EXPECT_EQ(printable("plain \u00e9\u20ac"), "plain \u00e9\u20ac");
-  EXPECT_EQ(printable(std::string_view("a\n\x1b[0m\0\x7f", 8)), "a\\x0a\\x1b[0m\\x00\\x7f");
-  EXPECT_EQ(printable("\xff\xc2\x85"), "\\xff\\xc2\\x85");
+  EXPECT_EQ(printable(std::string_view("a\n\x1b[0m\0\x7f", 8)), "a\\n\\x1b[0m\\x00\\x7f");
+  EXPECT_EQ(printable("\xff\xc2\x85"), "\\xff\\u0085");
 }
 
 }  // namespace

@@ -268,7 +268,7 @@ TEST_F(Safetensors, EveryTruncationIsRefused) {
 
 TEST_F(Safetensors, NamesInMessagesCannotReachTheTerminal) {
   EXPECT_THAT(refusal(st_file("{\"\\u001b]0;x\\u0007\\n\":1}", "")),
-              HasSubstr("tensor '\\x1b]0;x\\x07\\x0a', expected an object"));
+              HasSubstr("tensor '\\x1b]0;x\\x07\\n', expected an object"));
 }
 
 TEST_F(Safetensors, MutatedFilesAreReadOrRefusedAndNothingElse) {

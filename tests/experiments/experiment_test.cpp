@@ -375,7 +375,7 @@ error: time is 'yes', expected true or false
 TEST(Experiment, AMistakeInTheProblemPointsAtItsKey) {
   const TemporaryFolder folder;
   EXPECT_THAT(complaint(folder, with_problem("num_heads: 6, num_kv_heads: 4")),
-              HasSubstr("test.yaml:5:51"));
+              HasSubstr("test.yaml:5:52"));
 }
 
 TEST(Experiment, ASweepIsCountedBeforeItIsMade) {

@@ -112,7 +112,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"MapAsKey", "{a: 1}: 2\n", "a map stands as a key"},
         Refused{"SecondDocument", "a: 1\n---\nb: 2\n", "text after the end of the config"},
         Refused{"TrailingText", "[1, 2] trailing\n", "a.yaml:1:"},
-        Refused{"UnclosedQuote", "a: 'x\n", "not valid YAML"},
+        Refused{"UnclosedQuote", "a: 'x\n", "a quote that is never closed"},
         Refused{"LoneQuote", "a: '", "a quote that is never closed"},
         Refused{"LoneQuoteBeforeBlankLines", "a: \"\n\n\n", "never closed"},
         Refused{"UnclosedBracket", "a: [1, 2\n", "not valid YAML"},
@@ -185,7 +185,7 @@ TEST(YamlTree, DamagedTextGivesATreeOrAConfigError) {
       "problem:\n  lengths: [16, 32]  # tokens\n  causal: true\nvariants:\n  - tiny:\n"
       "      sweep: {window: [1, 2]}\n      pattern: 'fixed'\n  - plain\nmeasure: {min_time: "
       "20ms}\n"
-      "limits: {memory: 1GiB}\ntext: |\n  block\n  text\n";
+      "limits: {memory: 1GiB}\ndescription: |\n  block\n  text\n";
   const std::vector<std::string> pieces = {
       "[",     "]",   "{",    "}",  ":",  ": ", "- ", "\n",  "\n  ", "'",    "\"",
       "&a ",   "*a",  "!t ",  "<<", "? ", "|",  ">-", "---", "...",  "\t",   "\xef\xbb\xbf",
