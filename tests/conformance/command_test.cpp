@@ -41,7 +41,7 @@ TEST(CheckCommand, ExplainsABrokenLawAndExitsOne) {
       run({"check", "stub", "--law", "causality"}, {&stub(Fault::takes_causal)});
   EXPECT_EQ(outcome.code, 1);
   EXPECT_THAT(outcome.output, HasSubstr("causality is broken"));
-  EXPECT_THAT(outcome.output, HasSubstr("query_len 33, key_len 97"));
+  EXPECT_THAT(outcome.output, HasSubstr("query_len 32, key_len 32"));
   EXPECT_THAT(outcome.output, HasSubstr("window=1048576"));
   EXPECT_THAT(outcome.output, HasSubstr("accepts a causal problem"));
 }
