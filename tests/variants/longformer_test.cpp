@@ -98,7 +98,7 @@ TEST(Longformer, WithAWindowOfTheWholeSequenceEqualsFullAttention) {
   }
 }
 
-// VARIANTS: N + 2 sum_{t=1..w} max(0, N - t delta); causal: N + sum.
+// Counting by hand: N + 2 sum_{t=1..w} max(0, N - t delta); causal: N + sum.
 TEST(Longformer, ScoresAsManyPairsAsTheWindowFormulaSays) {
   for (Index len : {1, 10, 57}) {
     for (Index window : {0, 1, 7, 100}) {
