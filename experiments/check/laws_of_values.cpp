@@ -225,7 +225,7 @@ Violation unequal(const std::string& where, const char* what, double found, doub
   return fmt::format("{}: {} is {}, expected {}", where, what, found, expected);
 }
 
-// VARIANTS: for softmax on a subset A of the visible keys, with rho = sum_A P and tau = 1 - rho,
+// For softmax on a subset A of the visible keys, with rho = sum_A P and tau = 1 - rho,
 // TV(P, W) = tau, KL(W || P) = -log rho, o - o^ = sum_{not A} P v - tau o^.
 Violation row_identities(const Case& c, Index b, Index h, Index r, const Eigen::MatrixXd& values) {
   const FullRows& full = c.full(b, h);
