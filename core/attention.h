@@ -79,6 +79,9 @@ class Attention {
   struct Rounding {
     double score_roundings = 0;  ///< S: roundings behind one score; 0: head_dim + 4
     double sum_roundings = 0;    ///< D: roundings behind one output, beside the scores; 0: key_len
+    /// Relative rounding of a probability before it meets its value, beside float32's: 2^-9 where
+    /// it is stored as bfloat16.
+    double probability_rounding = 0;
   };
   virtual Rounding rounding() const { return {}; }
 

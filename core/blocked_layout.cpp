@@ -11,6 +11,7 @@ namespace {
 
 using kernels::kPanel;
 using kernels::kRowPad;
+using kernels::kStrip;
 using kernels::round_up;
 
 constexpr Index kFewBlocks = 32;       // with fewer query blocks than this, keys are split
@@ -21,37 +22,44 @@ constexpr Index kSmallestPart = 2048;  // keys in one part
 static_assert(std::is_trivially_destructible_v<BlockedScratch>, "it lives in a Workspace");
 
 BlockedLayout::BlockedLayout(const Problem& problem, const BlockSchedule& s)
-    : p(problem), schedule(s) {
-  rows = std::min(s.query_block(), std::max<Index>(p.query_len, 1));
-  // A contiguous source starts at any key, its first tile at the panel before.
-  columns = round_up(std::min(s.key_block(), std::max<Index>(p.key_len, 1)) + kPanel, kPanel);
-  value_columns = round_up(p.value_dim, kRowPad);
+    : p(problem),
+      schedule(s),
+      tiles(p.dtype == DType::bfloat16 ? kernels::best().bfloat16 : kernels::best().float32),
+      rows(std::min(s.query_block(), std::max<Index>(p.query_len, 1))),
+      // A contiguous source starts at any key, its first tile at the panel before.
+      columns(round_up(std::min(s.key_block(), std::max<Index>(p.key_len, 1)) + kPanel, kPanel)),
+      few_rows(rows <= kernels::kFewRows && p.dtype == DType::float32),
+      depth((p.head_dim + tiles.pair - 1) / tiles.pair),
+      query_words(few_rows ? round_up(depth, kRowPad) : depth),
+      value_columns(round_up(p.value_dim, kRowPad)) {
   for (Index b = 0; b < p.batch; ++b) {
     for (Index h = 0; h < p.num_heads; ++h) blocks += s.num_blocks(b, h);
   }
   if (blocks < kFewBlocks && blocks > 0) {
     parts = std::clamp(p.key_len / kSmallestPart, Index{1}, kFewBlocks / blocks);
   }
-  panels = s.shares_packed_keys() ? (p.key_len + kPanel - 1) / kPanel : 0;
+  panels = s.shares_packed_keys() && !few_rows ? (p.key_len + kPanel - 1) / kPanel : 0;
 }
 
 Index BlockedLayout::packed_keys() const {
-  return p.batch * p.num_kv_heads * panels * kPanel * p.head_dim;
+  return p.batch * p.num_kv_heads * panels * kPanel * depth;
 }
 
-bool BlockedLayout::copies_values(const ConstTensorView& values) const {
-  return values.dtype != DType::float32 || p.value_dim % kRowPad != 0;
+namespace {
+Index convert_words(const BlockedLayout& l) {
+  return kPanel * std::max(l.p.head_dim, l.p.value_dim);
 }
+}  // namespace
 
 BlockedScratch::BlockedScratch(const BlockedLayout& l, Workspace& w)
-    : queries(w.take<float>(l.rows * l.p.head_dim)),
-      scores(w.take<float>(l.rows * l.columns)),
+    : queries(w.take<float>(l.rows * l.query_words)),
+      scores(w.take<float>(kStrip * l.columns)),
       accumulator(w.take<float>(l.rows * l.value_columns)),
       maximum(w.take<float>(l.rows)),
       sum(w.take<float>(l.rows)),
-      keys(w.take<float>(l.columns * l.p.head_dim)),
+      keys(w.take<float>(l.columns * l.depth)),
       values(w.take<float>(l.columns * l.value_columns)),
-      convert(w.take<float>(kPanel * l.p.head_dim)),
+      convert(w.take<float>(convert_words(l))),
       sources(w.take<KeySource>(l.schedule.max_sources())) {
   mask.begin = w.take<Index>(l.rows);
   mask.end = w.take<Index>(l.rows);
@@ -60,16 +68,17 @@ BlockedScratch::BlockedScratch(const BlockedLayout& l, Workspace& w)
 }
 
 Index BlockedScratch::bytes(const BlockedLayout& l) {
-  return Workspace::bytes_for<float>(l.rows * l.p.head_dim) +
-         2 * Workspace::bytes_for<float>(l.rows * l.columns) +
+  return Workspace::bytes_for<float>(l.rows * l.query_words) +
+         Workspace::bytes_for<float>(kStrip * l.columns) +
          Workspace::bytes_for<float>(l.rows * l.value_columns) +
          2 * Workspace::bytes_for<float>(l.rows) +
-         Workspace::bytes_for<float>(l.columns * l.p.head_dim) +
+         Workspace::bytes_for<float>(l.columns * l.depth) +
          Workspace::bytes_for<float>(l.columns * l.value_columns) +
-         Workspace::bytes_for<float>(kPanel * l.p.head_dim) +
+         Workspace::bytes_for<float>(convert_words(l)) +
          Workspace::bytes_for<KeySource>(l.schedule.max_sources()) +
          2 * Workspace::bytes_for<Index>(l.rows) +
-         Workspace::bytes_for<std::uint64_t>(l.rows * TileMask::words(l.columns));
+         Workspace::bytes_for<std::uint64_t>(l.rows * TileMask::words(l.columns)) +
+         Workspace::bytes_for<float>(l.rows * l.columns);
 }
 
 Index blocked_workspace_bytes(const Problem& problem, const BlockSchedule& schedule, int threads) {
@@ -115,6 +124,7 @@ Attention::Rounding blocked_rounding(const Problem& p, Index key_block) {
   // exp2's 2.5e-7.
   rounding.sum_roundings =
       static_cast<double>(std::min(p.key_len, step + tiles)) + 6 * static_cast<double>(tiles) + 8;
+  if (p.dtype == DType::bfloat16) rounding.probability_rounding = 0x1p-9;
   return rounding;
 }
 

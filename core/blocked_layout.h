@@ -4,6 +4,7 @@
 #include <span>
 
 #include "core/block_schedule.h"
+#include "core/kernels.h"
 #include "core/tensor.h"
 #include "core/types.h"
 #include "core/workspace.h"
@@ -15,18 +16,22 @@ namespace longattn {
 struct BlockedLayout {
   BlockedLayout(const Problem& problem, const BlockSchedule& schedule);
 
-  Index packed_keys() const;  ///< floats in the packed copy of the keys
+  Index packed_keys() const;  ///< words in the packed copy of the keys
   /// Values are read in place where rows are contiguous float32 of whole vectors.
-  bool copies_values(const ConstTensorView& values) const;
+  bool copies_values() const { return p.dtype != DType::float32 || p.value_dim != value_columns; }
 
   const Problem& p;
   const BlockSchedule& schedule;
-  Index rows;           ///< most queries in a block
-  Index columns;        ///< most keys in a tile, whole panels
-  Index value_columns;  ///< value_dim, padded
-  Index blocks = 0;     ///< query blocks, over all heads and batch entries
-  Index parts = 1;      ///< into which the keys of a block are split, where blocks are few
-  Index panels = 0;     ///< of packed keys per head; 0: none are shared
+  const kernels::TileKernels& tiles;  ///< pairs of bfloat16 where that is the storage, else float32
+  Index rows;                         ///< most queries in a block
+  Index columns;                      ///< most keys in a tile, whole panels
+  bool few_rows;                      ///< keys are read in place, not packed
+  Index depth;                        ///< words of a query or a key
+  Index query_words;                  ///< of a query in scratch: depth, or padded with few rows
+  Index value_columns;                ///< value_dim, padded
+  Index blocks = 0;                   ///< query blocks, over all heads and batch entries
+  Index parts = 1;   ///< into which the keys of a block are split, where blocks are few
+  Index panels = 0;  ///< of packed keys per head; 0: none are shared
 };
 
 /// One query block of one head.
@@ -35,18 +40,18 @@ struct BlockedTask {
   double cost;  ///< (query, key) pairs of its sources
 };
 
-/// Buffers of one worker.
+/// Buffers of one worker. Words are in float storage.
 struct BlockedScratch {
   BlockedScratch(const BlockedLayout& layout, Workspace& workspace);
   static Index bytes(const BlockedLayout& layout);  ///< that the constructor takes
 
-  std::span<float> queries;       ///< strips
-  std::span<float> scores;        ///< [rows, columns]
+  std::span<float> queries;       ///< strips of words
+  std::span<float> scores;        ///< [kStrip, columns]; then words of probabilities
   std::span<float> accumulator;   ///< [rows, value_columns]
   std::span<float> maximum, sum;  ///< [rows]
   std::span<float> keys;          ///< panels of a gathered tile
-  std::span<float> values;        ///< [columns, value_columns] of a gathered or converted tile
-  std::span<float> convert;       ///< [kPanel, head_dim] of keys before packing
+  std::span<float> values;        ///< words [columns, value_columns] of a copied tile
+  std::span<float> convert;       ///< [kPanel, head_dim or value_dim], storage on its way to words
   std::span<KeySource> sources;
   TileMask mask;
 };

@@ -2,8 +2,10 @@
 #include "core/kernels.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <type_traits>
+#include <vector>
 
 // On x86: scalar, SSE4, AVX2, AVX-512; the ones in between would add build time without a machine
 // that profits.
@@ -25,53 +27,80 @@ using V = hn::Vec<D>;
 constexpr D kD;
 HWY_INLINE Index lanes() { return static_cast<Index>(hn::Lanes(kD)); }
 
-// Register tiles. 12 x 2 and 6 x 4 vectors of accumulators fill 24 of 32 registers and leave room
-// for the operands; with 16 registers 6 x 2 does the same.
+// Register tiles: 12 x 2 vectors of accumulators fill 24 of 32 registers and leave room for the
+// operands; with 16 registers 6 x 2 does the same.
 #if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3) || HWY_ARCH_ARM_A64
-constexpr int kScoreRows = 12, kScoreVectors = 2, kValueRows = 6, kValueVectors = 4;
+constexpr int kTileRows = 12;
 #else
-constexpr int kScoreRows = 6, kScoreVectors = 2, kValueRows = 6, kValueVectors = 2;
+constexpr int kTileRows = 6;
 #endif
+constexpr int kTileVectors = 2;
+// Rows of operands this far ahead are fetched into the L1 cache: the hardware does not follow
+// values whose rows are longer than what a tile reads of them (Zen 4: 112 to 116 GFLOP/s).
+constexpr Index kAhead = 12;
+
+// What a word is, and how two of them are multiplied and added to a float32 accumulator.
+struct OneFloat {
+  static HWY_INLINE V multiply_add(V a, V b, V sum) { return hn::MulAdd(a, b, sum); }
+};
+struct TwoBfloat16 {
+  static HWY_INLINE V low(V word) {
+    const hn::RebindToUnsigned<D> du;
+    return hn::BitCast(kD, hn::ShiftLeft<16>(hn::BitCast(du, word)));
+  }
+  static HWY_INLINE V high(V word) {
+    const hn::RebindToUnsigned<D> du;
+    return hn::BitCast(kD, hn::And(hn::BitCast(du, word), hn::Set(du, 0xFFFF0000u)));
+  }
+  static HWY_INLINE V multiply_add(V a, V b, V sum) {
+    return hn::MulAdd(high(a), high(b), hn::MulAdd(low(a), low(b), sum));
+  }
+};
 
 // c[r, :] (+)= sum_k a(r, k) * b[k, :] for kRows rows and kVectors vectors of columns, where
 // a(r, k) = a[r * a_row + k * a_depth]. The tile stays in registers over the whole depth.
-template <int kRows, int kVectors>
+template <class Word, int kRows, int kVectors>
 HWY_INLINE void register_tile(Index depth, const float* HWY_RESTRICT a, Index a_row, Index a_depth,
                               const float* HWY_RESTRICT b, Index b_stride, float* HWY_RESTRICT c,
                               Index c_stride, bool accumulate) {
   V sum[kRows][kVectors];
 #pragma GCC unroll 12
   for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int n = 0; n < kVectors; ++n) {
       sum[r][n] = accumulate ? hn::LoadU(kD, c + r * c_stride + n * lanes()) : hn::Zero(kD);
     }
   }
   for (Index k = 0; k < depth; ++k) {
     V column[kVectors];
-#pragma GCC unroll 4
-    for (int n = 0; n < kVectors; ++n) column[n] = hn::LoadU(kD, b + n * lanes());
+#pragma GCC unroll 8
+    for (int n = 0; n < kVectors; ++n) {
+      column[n] = hn::LoadU(kD, b + n * lanes());
+      __builtin_prefetch(b + kAhead * b_stride + n * lanes());
+    }
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
       const V broadcast = hn::Set(kD, a[r * a_row]);
-#pragma GCC unroll 4
-      for (int n = 0; n < kVectors; ++n) sum[r][n] = hn::MulAdd(broadcast, column[n], sum[r][n]);
+#pragma GCC unroll 8
+      for (int n = 0; n < kVectors; ++n) {
+        sum[r][n] = Word::multiply_add(broadcast, column[n], sum[r][n]);
+      }
     }
     a += a_depth;
     b += b_stride;
   }
 #pragma GCC unroll 12
   for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int n = 0; n < kVectors; ++n) hn::StoreU(sum[r][n], kD, c + r * c_stride + n * lanes());
   }
 }
 
 // Splits rows 0..rows-1 into pieces for which a register tile exists, largest first.
-template <int kLargest, class Body>
+template <class Body>
 HWY_INLINE void for_row_pieces(Index rows, Body body) {
   Index r = 0;
-  if constexpr (kLargest >= 12) {
+  if constexpr (kTileRows >= 12) {
     for (; rows - r >= 12; r += 12) body(std::integral_constant<int, 12>{}, r);
   }
   for (; rows - r >= 6; r += 6) body(std::integral_constant<int, 6>{}, r);
@@ -79,64 +108,73 @@ HWY_INLINE void for_row_pieces(Index rows, Body body) {
   for (; rows - r >= 1; r += 1) body(std::integral_constant<int, 1>{}, r);
 }
 
+template <class Word>
 void scores(Index rows, Index depth, const float* strip, const float* panels, ColumnRange range,
             float* target, Index stride, bool accumulate) {
-  const Index width = kScoreVectors * lanes();  // divides kPanel
+  const Index width = kTileVectors * lanes();  // divides kPanel
   for (Index column = range.begin; column < range.end; column += width) {
     const float* panel = panels + column / kPanel * depth * kPanel + column % kPanel;
-    for_row_pieces<kScoreRows>(rows, [&](auto piece, Index r) {
-      register_tile<decltype(piece)::value, kScoreVectors>(depth, strip + r, 1, rows, panel, kPanel,
-                                                           target + r * stride + column, stride,
-                                                           accumulate);
+    for_row_pieces(rows, [&](auto piece, Index r) {
+      register_tile<Word, decltype(piece)::value, kTileVectors>(
+          depth, strip + r, 1, rows, panel, kPanel, target + r * stride + column, stride,
+          accumulate);
     });
   }
 }
 
-void accumulate(Index rows, ColumnRange range, const float* probs, Index probs_stride,
+template <class Word>
+void accumulate(Index rows, Index depth, const float* probs, Index probs_stride,
                 const float* values, Index values_stride, Index columns, float* target,
                 Index target_stride) {
-  // A chunk of keys whose values, times one group of columns, stay in the L1 cache while all rows
-  // of the strip pass over them.
-  constexpr Index kChunk = 128;
-  for (Index first = range.begin; first < range.end; first += kChunk) {
-    const Index depth = std::min(kChunk, range.end - first);
+  // Where one register tile holds the strip, every value is read once. Otherwise in chunks of keys
+  // whose values, times one group of columns, stay in the L1 cache for the next rows.
+  const Index chunk = kTileRows >= kStrip ? depth : 128;
+  for (Index first = 0; first < depth; first += chunk) {
+    const Index here = std::min(chunk, depth - first);
     Index column = 0;
     auto group = [&](auto vectors) {
-      for_row_pieces<kValueRows>(rows, [&](auto piece, Index r) {
-        register_tile<decltype(piece)::value, decltype(vectors)::value>(
-            depth, probs + r * probs_stride + first, probs_stride, 1,
+      for_row_pieces(rows, [&](auto piece, Index r) {
+        register_tile<Word, decltype(piece)::value, decltype(vectors)::value>(
+            here, probs + r * probs_stride + first, probs_stride, 1,
             values + first * values_stride + column, values_stride,
             target + r * target_stride + column, target_stride, true);
       });
       column += decltype(vectors)::value * lanes();
     };
-    while (columns - column >= kValueVectors * lanes()) {
-      group(std::integral_constant<int, kValueVectors>{});
+    if (rows == 1) {  // one row alone has too few accumulators to hide the latency of an addition
+      while (columns - column >= 8 * lanes()) group(std::integral_constant<int, 8>{});
     }
-    while (columns - column >= 2 * lanes()) group(std::integral_constant<int, 2>{});
+    while (columns - column >= kTileVectors * lanes()) {
+      group(std::integral_constant<int, kTileVectors>{});
+    }
     while (column < columns) group(std::integral_constant<int, 1>{});
   }
 }
 
-// 2^x for x <= 0 or so (see the table in kernels.h): x = n + f with f in [-1/2, 1/2], 2^f by the
-// degree-5 polynomial of least relative error (Remez), 2^n by its bits.
+// 2^x (see the table in kernels.h): x = n + f with f in [-1/2, 1/2], 2^f by the degree-5 polynomial
+// of least relative error among those that are exact at 0 (so that 2^0 is 1: a maximum that did not
+// move rescales nothing), 2^n by its bits. Adding 1.5 * 2^23 rounds to an integer and
+// leaves it in the low bits of the sum, here with the exponent's bias; n = -127 gives 0.
 HWY_INLINE V fast_exp2(V x) {
-  const V smallest = hn::Set(kD, -126.0f);
+  const V magic = hn::Set(kD, 12582912.0f + 127.0f);
+  const V smallest = hn::Set(kD, -127.0f);
+#if HWY_TARGET == HWY_SCALAR
+  const V clamped = hn::IfThenElse(hn::Lt(x, smallest), smallest, x);
+#else
   // The operand order keeps NaN: x86 Max returns its second operand when one is NaN.
   const V clamped = hn::Max(smallest, x);
-  const V whole = hn::Round(clamped);
-  const V f = hn::Sub(clamped, whole);
-  V p = hn::Set(kD, 0.0013276467799312258f);
-  p = hn::MulAdd(p, f, hn::Set(kD, 0.009675541248286255f));
-  p = hn::MulAdd(p, f, hn::Set(kD, 0.05550713286647641f));
-  p = hn::MulAdd(p, f, hn::Set(kD, 0.24022119726572633f));
-  p = hn::MulAdd(p, f, hn::Set(kD, 0.6931469670586844f));
-  p = hn::MulAdd(p, f, hn::Set(kD, 1.0000000716541244f));
-  const hn::RebindToSigned<D> di;
-  const auto exponent = hn::Add(hn::ConvertTo(di, whole), hn::Set(di, 127));
-  const V power = hn::BitCast(kD, hn::ShiftLeft<23>(exponent));
-  // Not (x >= smallest), so that NaN passes through.
-  return hn::IfThenZeroElse(hn::Lt(x, smallest), hn::Mul(p, power));
+#endif
+  const V shifted = hn::Add(clamped, magic);
+  const V f = hn::Sub(clamped, hn::Sub(shifted, magic));
+  V p = hn::Set(kD, 0.0013264694882197971f);
+  p = hn::MulAdd(p, f, hn::Set(kD, 0.0096715148317712118f));
+  p = hn::MulAdd(p, f, hn::Set(kD, 0.055507338506581427f));
+  p = hn::MulAdd(p, f, hn::Set(kD, 0.24022242037567495f));
+  p = hn::MulAdd(p, f, hn::Set(kD, 0.69314697752438111f));
+  p = hn::MulAdd(p, f, hn::Set(kD, 1.0f));
+  const hn::RebindToUnsigned<D> du;
+  const V power = hn::BitCast(kD, hn::ShiftLeft<23>(hn::BitCast(du, shifted)));
+  return hn::Mul(p, power);
 }
 
 void exp2(const float* source, Index count, float* target) {
@@ -147,33 +185,77 @@ void exp2(const float* source, Index count, float* target) {
   for (; n < count; ++n) target[n] = hn::GetLane(fast_exp2(hn::Set(kD, source[n])));
 }
 
-float softmax_row(float* scores, Index count, float* maximum, float* sum) {
-  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+// Largest of row[0..count).
+HWY_INLINE float largest(const float* row, Index count) {
   const Index step = lanes();
-  V high0 = hn::Set(kD, kNothing), high1 = high0;
-  for (Index n = 0; n < count; n += 2 * step) {  // kPanel is a multiple of 2 * lanes
-    high0 = hn::Max(high0, hn::LoadU(kD, scores + n));
-    high1 = hn::Max(high1, hn::LoadU(kD, scores + n + step));
+  V high0 = hn::LoadU(kD, row), high1 = hn::LoadU(kD, row + step);
+  for (Index n = 2 * step; n < count; n += 2 * step) {  // kPanel is a multiple of 2 * lanes
+    high0 = hn::Max(high0, hn::LoadU(kD, row + n));
+    high1 = hn::Max(high1, hn::LoadU(kD, row + n + step));
   }
-  const float tile_maximum = hn::GetLane(hn::MaxOfLanes(kD, hn::Max(high0, high1)));
-  float factor = 1;
-  if (tile_maximum > *maximum) {
-    if (*maximum != kNothing) factor = hn::GetLane(fast_exp2(hn::Set(kD, *maximum - tile_maximum)));
-    *maximum = tile_maximum;
-  }
-  // While nothing is visible the maximum is -inf: subtracting 0 gives 2^-inf = 0, not NaN.
-  const V shift = hn::Set(kD, *maximum == kNothing ? 0.0f : *maximum);
+  return hn::GetLane(hn::MaxOfLanes(kD, hn::Max(high0, high1)));
+}
+
+// row[n] = 2^(factor * row[n] - shift); returns their sum.
+HWY_INLINE float exponentiate(OneFloat, float* row, Index count, V factor, V shift) {
+  const Index step = lanes();
   V sum0 = hn::Zero(kD), sum1 = sum0;
   for (Index n = 0; n < count; n += 2 * step) {
-    const V p0 = fast_exp2(hn::Sub(hn::LoadU(kD, scores + n), shift));
-    const V p1 = fast_exp2(hn::Sub(hn::LoadU(kD, scores + n + step), shift));
-    hn::StoreU(p0, kD, scores + n);
-    hn::StoreU(p1, kD, scores + n + step);
+    const V p0 = fast_exp2(hn::MulSub(factor, hn::LoadU(kD, row + n), shift));
+    const V p1 = fast_exp2(hn::MulSub(factor, hn::LoadU(kD, row + n + step), shift));
+    hn::StoreU(p0, kD, row + n);
+    hn::StoreU(p1, kD, row + n + step);
     sum0 = hn::Add(sum0, p0);
     sum1 = hn::Add(sum1, p1);
   }
-  *sum = *sum * factor + hn::GetLane(hn::SumOfLanes(kD, hn::Add(sum0, sum1)));
-  return factor;
+  return hn::GetLane(hn::SumOfLanes(kD, hn::Add(sum0, sum1)));
+}
+
+// The same in pairs of bfloat16, rounded to nearest; the sum is of what was rounded, so that the
+// weights of a row still sum to one. A word is written where both its scores have been read.
+HWY_INLINE float exponentiate(TwoBfloat16, float* row, Index count, V factor, V shift) {
+  constexpr Index kHalf = kPanel / 2;
+  const hn::RebindToUnsigned<D> du;
+  const auto half = hn::Set(du, 0x8000u), upper = hn::Set(du, 0xFFFF0000u);
+  V sum0 = hn::Zero(kD), sum1 = sum0;
+  for (Index panel = 0; panel < count; panel += kPanel) {
+    for (Index w = 0; w < kHalf; w += lanes()) {
+      const float* from = row + panel + w;
+      const V p0 = fast_exp2(hn::MulSub(factor, hn::LoadU(kD, from), shift));
+      const V p1 = fast_exp2(hn::MulSub(factor, hn::LoadU(kD, from + kHalf), shift));
+      const auto low = hn::And(hn::Add(hn::BitCast(du, p0), half), upper);
+      const auto high = hn::And(hn::Add(hn::BitCast(du, p1), half), upper);
+      const auto word = hn::Or(hn::ShiftRight<16>(low), high);
+      hn::StoreU(hn::BitCast(kD, word), kD, row + panel / 2 + w);
+      sum0 = hn::Add(sum0, hn::BitCast(kD, low));
+      sum1 = hn::Add(sum1, hn::BitCast(kD, high));
+    }
+  }
+  return hn::GetLane(hn::SumOfLanes(kD, hn::Add(sum0, sum1)));
+}
+
+template <class Word>
+void softmax(Index rows, Index count, float factor, float* scores, Index stride, float* maximum,
+             float* sum, float* correction) {
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  float high[kStrip], shift[kStrip];
+  for (Index r = 0; r < rows; ++r) high[r] = largest(scores + r * stride, count) * factor;
+  for (Index r = 0; r < rows; ++r) {
+    correction[r] = 0;
+    if (!(high[r] > maximum[r])) {
+      high[r] = maximum[r];
+    } else if (maximum[r] != kNothing) {
+      correction[r] = maximum[r] - high[r];
+    }
+    maximum[r] = high[r];
+    // While nothing is visible the maximum is -inf: subtracting 0 gives 2^-inf = 0, not NaN.
+    shift[r] = high[r] == kNothing ? 0.0f : high[r];
+  }
+  exp2(correction, rows, correction);
+  for (Index r = 0; r < rows; ++r) {
+    sum[r] = sum[r] * correction[r] + exponentiate(Word(), scores + r * stride, count,
+                                                   hn::Set(kD, factor), hn::Set(kD, shift[r]));
+  }
 }
 
 void rescale(float* row, Index count, float factor) {
@@ -217,6 +299,64 @@ void to_float(DType dtype, const void* source, Index count, float* target) {
               target + n);
 }
 
+void pair_rows(const void* low, const void* high, Index count, float* target) {
+  const auto* l = static_cast<const std::uint16_t*>(low);
+  const auto* h = static_cast<const std::uint16_t*>(high);
+  auto* words = reinterpret_cast<std::uint32_t*>(target);
+  const hn::Rebind<std::uint16_t, D> d16;
+  const hn::RebindToUnsigned<D> d32;
+  Index n = 0;
+  for (; n + lanes() <= count; n += lanes()) {
+    auto word = hn::Zero(d32);
+    if (l != nullptr) word = hn::PromoteTo(d32, hn::LoadU(d16, l + n));
+    if (h != nullptr) {
+      word = hn::Or(word, hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, h + n))));
+    }
+    hn::StoreU(hn::BitCast(kD, word), kD, target + n);
+  }
+  for (; n < count; ++n) {
+    const std::uint32_t word =
+        (l != nullptr ? l[n] : 0u) | (h != nullptr ? static_cast<std::uint32_t>(h[n]) << 16 : 0u);
+    std::memcpy(words + n, &word, sizeof word);
+  }
+}
+
+template <int kRows>
+HWY_INLINE void dots_of(Index depth, const float* queries, Index query_stride, const float* key,
+                        float* scores, Index stride) {
+  V even[kRows], odd[kRows];
+  for (int r = 0; r < kRows; ++r) even[r] = odd[r] = hn::Zero(kD);
+  Index k = 0;
+  for (; k + 2 * lanes() <= depth; k += 2 * lanes()) {
+    const V k0 = hn::LoadU(kD, key + k), k1 = hn::LoadU(kD, key + k + lanes());
+    for (int r = 0; r < kRows; ++r) {
+      const float* q = queries + r * query_stride + k;
+      even[r] = hn::MulAdd(k0, hn::LoadU(kD, q), even[r]);
+      odd[r] = hn::MulAdd(k1, hn::LoadU(kD, q + lanes()), odd[r]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    float sum = hn::GetLane(hn::SumOfLanes(kD, hn::Add(even[r], odd[r])));
+    for (Index rest = k; rest < depth; ++rest) sum += key[rest] * queries[r * query_stride + rest];
+    scores[r * stride] = sum;
+  }
+}
+
+void dots(Index rows, Index depth, const float* queries, Index query_stride,
+          const float* const* keys, Index count, float* scores, Index stride) {
+  for (Index n = 0; n < count; ++n) {
+    const auto pieces = [&](auto piece, Index r) {
+      dots_of<decltype(piece)::value>(depth, queries + r * query_stride, query_stride, keys[n],
+                                      scores + r * stride + n, stride);
+    };
+    if (rows == kFewRows) {
+      pieces(std::integral_constant<int, kFewRows>{}, 0);
+    } else {
+      for_row_pieces(rows, pieces);
+    }
+  }
+}
+
 // Transposes by blocks of 4 x 4, which every vector instruction set has.
 void pack_panel(const float* const* rows, Index count, Index depth, float* panel) {
   Index c = 0;
@@ -248,13 +388,19 @@ void pack_panel(const float* const* rows, Index count, Index depth, float* panel
   }
 }
 
+template <class Word>
+TileKernels tiles(Index pair) {
+  return {pair, scores<Word>, softmax<Word>, accumulate<Word>};
+}
+
 Kernels table() {
   return {hwy::TargetName(HWY_TARGET),
+          tiles<OneFloat>(1),
+          tiles<TwoBfloat16>(2),
           to_float,
           pack_panel,
-          scores,
-          accumulate,
-          softmax_row,
+          pair_rows,
+          dots,
           rescale,
           all_finite,
           exp2};
@@ -267,9 +413,20 @@ HWY_AFTER_NAMESPACE();
 namespace longattn::kernels {
 HWY_EXPORT(table);
 
-const Kernels& best() {
-  static const Kernels kBest = HWY_DYNAMIC_DISPATCH(table)();
-  return kBest;
+std::span<const Kernels> available() {
+  static const std::vector<Kernels> kAvailable = [] {
+    std::vector<Kernels> kernels;
+    for (std::int64_t left = hwy::SupportedTargets() & HWY_TARGETS; left != 0; left &= left - 1) {
+      hwy::GetChosenTarget().Update(left & -left);  // the lowest bit is the best target
+      kernels.push_back(HWY_DYNAMIC_DISPATCH(table)());
+    }
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    Kernels best = kernels.front();
+    best.bfloat16 = with_dot_products(best.bfloat16);
+    kernels.insert(kernels.begin(), best);
+    return kernels;
+  }();
+  return kAvailable;
 }
 
 }  // namespace longattn::kernels

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "core/types.h"
@@ -10,50 +11,71 @@
 // padded to whole strips and panels; shapes are checked by the callers.
 namespace longattn::kernels {
 
-/// Keys (columns of a right-hand matrix) are packed in panels of this many: element (k, c) of panel
-/// n is packed[(n * depth + k) * kPanel + c].
+/// Keys (columns of a right-hand matrix) are packed in panels of this many: word (k, c) of panel n
+/// is packed[(n * depth + k) * kPanel + c].
 inline constexpr Index kPanel = 32;
 /// Queries (rows of a left-hand matrix) are packed in strips of this many; the last strip of a
 /// block has `rest` rows and is packed as [depth][rest].
 inline constexpr Index kStrip = 12;
 /// Rows of accumulators and value tiles are padded to a multiple of this many floats.
 inline constexpr Index kRowPad = 16;
+/// With at most this many rows, packing keys would cost more than it saves.
+inline constexpr Index kFewRows = 4;
 
 constexpr Index round_up(Index value, Index multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
-constexpr Index strips(Index rows) { return (rows + kStrip - 1) / kStrip; }
 
 /// Columns [begin, end) of a tile that some row of a strip uses; multiples of kPanel for scores.
 struct ColumnRange {
   Index begin = 0, end = 0;
 };
 
+/// The arithmetic of tiles. Operands are rows of 32-bit words (in float storage): a word is one
+/// float32, or two bfloat16 whose products with another such word are both added to a float32
+/// accumulator. Scores and accumulators are float32 in either case.
+struct TileKernels {
+  Index pair;  ///< elements in a word: 1 or 2
+
+  /// scores[r * stride + c] = sum_k strip[k * rows + r] * panels(k, c) for rows 0..rows-1 (rows <=
+  /// kStrip), k < depth words and the columns of `range`; adds to what is there if `accumulate`.
+  void (*scores)(Index rows, Index depth, const float* strip, const float* panels,
+                 ColumnRange range, float* scores, Index stride, bool accumulate);
+
+  /// One step of the online softmax, base 2 (Milakov & Gimelshein 2018), for rows <= kStrip: over
+  /// `count` scores s each (a positive multiple of kPanel; hidden ones are -inf), factor > 0,
+  ///   m' = max(m, factor max s);  p = 2^(factor s - m');  correction = 2^(m - m');
+  ///   sum' = correction * sum + sum p
+  /// The caller rescales the accumulators whose correction is not 1. Words of p take the place of
+  /// the scores: word c is p_c; or, with pairs, rounded to bfloat16, word 16 n + w of each row
+  /// holds columns 32 n + w and 32 n + w + 16, and the sum is of what was rounded.
+  void (*softmax)(Index rows, Index count, float factor, float* scores, Index stride,
+                  float* maximum, float* sum, float* correction);
+
+  /// target[r * target_stride + c] += sum_{k < depth} probs[r * probs_stride + k] *
+  /// values[k * values_stride + c], for rows <= kStrip and c < columns (a multiple of kRowPad).
+  void (*accumulate)(Index rows, Index depth, const float* probs, Index probs_stride,
+                     const float* values, Index values_stride, Index columns, float* target,
+                     Index target_stride);
+};
+
 struct Kernels {
   std::string_view target;  ///< instruction set, as Highway names it
+  TileKernels float32, bfloat16;
 
   /// target[n] = float(source[n]).
   void (*to_float)(DType dtype, const void* source, Index count, float* target);
 
-  /// Packs `count` <= kPanel rows of `depth` floats into one panel; missing columns become zero.
+  /// Packs `count` <= kPanel rows of `depth` words into one panel; missing columns become zero.
   void (*pack_panel)(const float* const* rows, Index count, Index depth, float* panel);
 
-  /// scores[r * stride + c] = sum_k strip[k * rows + r] * panels(k, c) for rows 0..rows-1 (rows <=
-  /// kStrip) and the columns of `range`; adds to what is there if `accumulate`.
-  void (*scores)(Index rows, Index depth, const float* strip, const float* panels,
-                 ColumnRange range, float* scores, Index stride, bool accumulate);
+  /// target[n] = the word of two bfloat16, low[n] and high[n]; a null pointer stands for zeros.
+  void (*pair_rows)(const void* low, const void* high, Index count, float* target);
 
-  /// target[r * target_stride + c] += sum_{k in range} probs[r * probs_stride + k] *
-  /// values[k * values_stride + c], for rows <= kStrip and c < columns (a multiple of kRowPad).
-  void (*accumulate)(Index rows, ColumnRange range, const float* probs, Index probs_stride,
-                     const float* values, Index values_stride, Index columns, float* target,
-                     Index target_stride);
-
-  /// One row of the online softmax, base 2 (Milakov & Gimelshein 2018): over count scores (a
-  /// multiple of kPanel; hidden ones are -inf)
-  ///   m' = max(m, max s);  p = 2^(s - m') in place;  sum' = sum 2^(m - m') + sum p
-  /// Returns 2^(m - m'), by which the caller rescales the accumulator if it is not 1.
-  float (*softmax_row)(float* scores, Index count, float* maximum, float* sum);
+  /// scores[r * stride + n] = queries[r * query_stride ...] . keys[n], for rows <= kFewRows. Keys
+  /// are read in place: for decoding, where each key is used once.
+  void (*dots)(Index rows, Index depth, const float* queries, Index query_stride,
+               const float* const* keys, Index count, float* scores, Index stride);
 
   /// row[n] *= factor, count a multiple of kRowPad.
   void (*rescale)(float* row, Index count, float factor);
@@ -61,18 +83,26 @@ struct Kernels {
   /// Whether all of row[0..count) are finite.
   bool (*all_finite)(const float* row, Index count);
 
-  /// target[n] = 2^source[n].
+  /// target[n] = 2^source[n]; exact at 0.
   ///
   /// | domain          | result                                                    |
   /// |-----------------|-----------------------------------------------------------|
-  /// | [-126, 127.5)   | relative error <= 2.5e-7 (of which the polynomial 7.5e-8) |
-  /// | < -126, -inf    | 0: results below 2^-126 are flushed                       |
+  /// | [-126, 127.5)   | relative error <= 2.5e-7 (of which the polynomial 9.2e-8) |
+  /// | [-127, -126)    | in [0, 2^-126]                                            |
+  /// | < -127, -inf    | 0                                                         |
   /// | >= 127.5        | unspecified; scores are relative to their maximum, <= 0   |
   /// | NaN             | NaN                                                       |
   void (*exp2)(const float* source, Index count, float* target);
 };
 
-/// The kernels for this machine's best instruction set.
-const Kernels& best();
+/// The kernels of every instruction set that this machine has, best first; the first may use
+/// bfloat16 dot products, the others do without.
+std::span<const Kernels> available();
+/// The first of them.
+inline const Kernels& best() { return available().front(); }
+
+/// The bfloat16 tiles of a machine with bfloat16 dot products (AVX512_BF16), with the softmax of
+/// `portable`; elsewhere `portable` itself.
+TileKernels with_dot_products(const TileKernels& portable);
 
 }  // namespace longattn::kernels

@@ -64,7 +64,9 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
   const Eigen::MatrixXd absolute = weigh(p, inputs, rows, magnitudes, batch_entry, head,
                                          [](Eigen::VectorXd& value) { value = value.cwiseAbs(); });
   const Eigen::VectorXd factor =
-      2 * kUnit * (score_roundings * rows.score_bound.array() + sum_roundings).matrix();
+      2 * (kUnit * (score_roundings * rows.score_bound.array() + sum_roundings) +
+           rounding.probability_rounding)
+              .matrix();
   expected.tolerance = factor.asDiagonal() * absolute;
   // What float32 cannot hold: results below the smallest normal number lose relative accuracy.
   expected.tolerance.array() +=

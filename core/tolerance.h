@@ -16,14 +16,15 @@ struct ExpectedRows {
 
 /// Evaluates the definition for some queries of one (batch entry, head).
 ///
-///   tolerance_ic = 2 u (S_i + D_i) A_ic,   u = 2^-24,   A_ic = sum_j M_ij |v_jc|
+///   tolerance_ic = 2 (u (S_i + D_i) + r) A_ic,   u = 2^-24,   A_ic = sum_j M_ij |v_jc|
 ///
 /// M are the definition's magnitudes; S_i = score_roundings * score_bound_i, because a score that
 /// is a sum of n products carries at most n roundings of its absolute terms and exp turns an
 /// absolute error of a score into a relative one of its weight; D_i = sum_roundings, the roundings
 /// of numerator and denominator (Higham, Accuracy and Stability of Numerical Algorithms,
-/// sections 3.1 and 4.2). The factor 2 covers numerator and denominator. Values with weight zero
-/// are not read.
+/// sections 3.1 and 4.2). r = probability_rounding, 2^-9 where probabilities are
+/// rounded to bfloat16 and else 0. The factor 2 covers numerator and denominator. Values with
+/// weight zero are not read.
 ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
                            const Definition& definition, Index batch_entry, Index head,
                            std::span<const Index> queries);

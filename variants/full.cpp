@@ -139,7 +139,10 @@ class Full final : public Attention {
       if (!mask.sees(0, c)) row[c] = kNothing;
     }
     float maximum = kNothing, sum = 0;
-    if (padded > 0) kernels::best().softmax_row(row, padded, &maximum, &sum);
+    float factor = 1;
+    if (padded > 0) {
+      kernels::best().float32.softmax(1, padded, 1.0f, row, s.stride, &maximum, &sum, &factor);
+    }
     const float inverse = sum == 0 ? 0.0f : 1.0f / sum;
     kernels::best().rescale(row, padded, inverse);
     return logsumexp_from(maximum, sum);

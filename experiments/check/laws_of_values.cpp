@@ -58,6 +58,11 @@ Violation rounding_is_declared(const Case& c) {
   const Attention::Rounding rounding = c.attention->rounding();
   const auto keys = static_cast<double>(c.problem.key_len);
   const double limit = 10 * (keys + static_cast<double>(c.problem.head_dim)) + 100;
+  const double unit = c.problem.dtype == DType::bfloat16 ? 0x1p-9 : 0.0;
+  if (!(rounding.probability_rounding >= 0 && rounding.probability_rounding <= unit)) {
+    return fmt::format("probabilities rounded by {} declared, at most {} is credible",
+                       rounding.probability_rounding, unit);
+  }
   for (double declared : {rounding.score_roundings, rounding.sum_roundings}) {
     if (declared >= 0 && declared <= limit) continue;
     return fmt::format("{} roundings declared, at most {} are credible", declared, limit);
@@ -109,7 +114,7 @@ Violation logsumexp_is_right(const Case& c) {
       if (found(r, 0) == expected) continue;  // -inf of a row that sees nothing
       const double tolerance =
           0x1p-23 * (rounding.score_roundings * rows.score_bound(r) + rounding.sum_roundings) +
-          0x1p-24 * std::abs(expected);
+          2 * rounding.probability_rounding + 0x1p-24 * std::abs(expected);
       if (std::isfinite(expected) && std::abs(found(r, 0) - expected) <= tolerance) continue;
       return fmt::format("{}: logsumexp {} instead of {}, tolerance {:.3g}", place(c, b, h, r),
                          found(r, 0), expected, tolerance);

@@ -52,7 +52,8 @@ std::vector<Chunk> draw_rows(const Problem& p, const JudgeSettings& settings) {
 }
 
 // Full attention of some rows as a plain float32 program would have it: what rounding alone costs.
-// [value_dim, queries]
+// With bfloat16 storage probabilities are rounded to it before they meet the values, as programs do
+// that multiply in it. [value_dim, queries]
 Eigen::MatrixXf full_rows_in_float(const Problem& p, const Inputs& inputs, const Chunk& chunk) {
   const Index b = chunk.batch_entry, h = chunk.head, kv_head = p.kv_head(h);
   const auto count = static_cast<Index>(chunk.queries.size());
@@ -80,7 +81,8 @@ Eigen::MatrixXf full_rows_in_float(const Problem& p, const Inputs& inputs, const
     load_floats(p.dtype, inputs.values.row(b, kv_head, j), p.value_dim, v.data());
     for (Index r = 0; r < count; ++r) {
       if (scores(r, j) == kNothing) continue;
-      const float weight = std::exp(scores(r, j) - largest(r));
+      float weight = std::exp(scores(r, j) - largest(r));
+      if (p.dtype == DType::bfloat16) weight = bfloat16_to_float(float_to_bfloat16(weight));
       sums(r) += weight;
       output.col(r) += weight * v;
     }

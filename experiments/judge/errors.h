@@ -24,13 +24,13 @@ double judging_bytes(const Problem& problem, int threads);
 /// Fills the error fields of `result`, and its status and reason when it is not ok:
 ///
 ///   implementation_ratio  max |forward - W V| / tolerance over the rows (core/tolerance.h); above
-///   1
-///                         the status is nonconforming
+///                         1 the status is nonconforming
 ///   gate_resolution       worst row |tolerance| / |W V|
 ///   relative_error        sqrt(sum_i |o_i - f_i|^2 / sum_i |f_i|^2), o = W V of the variant's
 ///                         definition and f of full attention, both in double; 95 % bootstrap
 ///                         interval over rows
-///   relative_error_floor  the same for f evaluated plainly in float32
+///   relative_error_floor  the same for f evaluated plainly in float32; with bfloat16 storage,
+///                         with probabilities rounded to it
 ///   row_error_median      median of |o_i - f_i| / |f_i|, bootstrap interval; row_error_worst its
 ///                         largest; rows with f_i = 0 are left out
 ///   max_abs_error         largest |o_ic - f_ic|

@@ -26,8 +26,8 @@ byte; heap peak is every allocation of the process during the forward pass.</dd>
 <var>o</var> = <var>W</var> <var>V</var> of the variant's definition and <var>f</var> of full attention, both in
 double precision. 0 is exact; an output of zeros has 1.</dd>
 <dt>float32 floor</dt>
-<dd>The same for full attention evaluated plainly in float32. Nothing below it can be told from
-rounding.</dd>
+<dd>The same for full attention evaluated plainly in float32; with bfloat16 storage, with
+probabilities rounded to it. Nothing below it can be told from rounding.</dd>
 <dt>Worst row, row errors</dt>
 <dd>|<var>o<sub>i</sub></var> − <var>f<sub>i</sub></var>| / |<var>f<sub>i</sub></var>| of the worst sampled row; its
 median over rows is in the CSV file.</dd>
