@@ -1,12 +1,14 @@
 #include "core/blocked_attention.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <cmath>
 #include <limits>
 #include <memory>
 #include <numbers>
 #include <numeric>
+#include <thread>
 #include <tuple>
 #include <type_traits>
 
@@ -41,8 +43,13 @@ class Pass {
     if (layout_.blocks == 0) return;
     Workspace& workspace = context_.workspace();
     const Workspace::Scope scope(workspace);
-    tasks_ = workspace.take<BlockedTask>(layout_.blocks);
-    packed_ = workspace.take<float>(layout_.packed_keys());
+    tasks_ = workspace.take<BlockedTask>(layout_.tasks());
+    packed_ = workspace.take<float>(layout_.copies() * layout_.packed_words());
+    odd_values_ = workspace.take<std::uint8_t>(layout_.kv_heads() * layout_.panels);
+    to_pack_ = workspace.take<std::atomic<Index>>(layout_.kv_heads());
+    to_attend_ = workspace.take<std::atomic<Index>>(layout_.kv_heads());
+    for (std::atomic<Index>& chunks : to_pack_) std::construct_at(&chunks, layout_.chunks());
+    for (std::atomic<Index>& parts : to_attend_) std::construct_at(&parts, 0);
     if (layout_.parts > 1) {
       const Index count = layout_.blocks * layout_.parts * layout_.rows;
       part_accumulators_ = workspace.take<float>(count * layout_.value_columns);
@@ -53,79 +60,130 @@ class Pass {
     for (BlockedScratch& worker : scratch) std::construct_at(&worker, layout_, workspace);
 
     list_tasks(scratch[0]);
-    pack_keys(scratch);
-    const Index parts = layout_.parts;
-    context_.arena().for_each(layout_.blocks * parts, [&](Index n, int worker) {
-      attend(n / parts, n % parts, scratch[static_cast<size_t>(worker)]);
+    context_.arena().for_each(layout_.tasks(), [&](Index n, int worker) {
+      const BlockedTask& task = tasks_[static_cast<size_t>(n)];
+      if (task.part == BlockedTask::kPacking) {
+        pack_keys(task, scratch[static_cast<size_t>(worker)]);
+      } else {
+        attend(task, scratch[static_cast<size_t>(worker)]);
+      }
     });
-    if (parts > 1) {
-      context_.arena().for_each(layout_.blocks, [&](Index n, int worker) {
-        merge(n, scratch[static_cast<size_t>(worker)]);
-      });
-    }
+    if (layout_.parts == 1) return;
+    context_.arena().for_each(layout_.tasks(), [&](Index n, int worker) {
+      const BlockedTask& task = tasks_[static_cast<size_t>(n)];
+      if (task.part == 0) merge(task, scratch[static_cast<size_t>(worker)]);
+    });
   }
 
  private:
-  // All query blocks: head by head, because a head's keys and values stay in the shared cache, and
-  // in each those with most keys first, so that no thread is left with a long one alone.
+  // Kv head by kv head, because its keys and values then stay in the shared cache; in each the
+  // query blocks with most keys first, so that at the end no thread is left with a long one alone.
+  // The keys of the next kv head are packed in between, which hides the wait for the memory.
   void list_tasks(BlockedScratch& scratch) {
     size_t n = 0;
+    Index slot = 0;
     for (Index b = 0; b < p_.batch; ++b) {
-      for (Index h = 0; h < p_.num_heads; ++h) {
-        const Index blocks = schedule_.num_blocks(b, h);
-        for (Index block = 0; block < blocks; ++block) {
-          const Index count = schedule_.sources(b, h, block, scratch.sources);
-          double keys = 0;
-          for (Index s = 0; s < count; ++s) {
-            keys += static_cast<double>(scratch.sources[static_cast<size_t>(s)].keys.count);
-          }
-          tasks_[n++] = {b, h, block,
-                         keys * static_cast<double>(schedule_.queries(b, h, block).count)};
+      for (Index kv_head = 0; kv_head < p_.num_kv_heads; ++kv_head) {
+        const auto turn = static_cast<double>(kv_index(b, kv_head));
+        for (Index chunk = 0; chunk < layout_.chunks(); ++chunk) {
+          tasks_[n++] = {b, kv_head, chunk, BlockedTask::kPacking, 0, turn};
+        }
+        const size_t first = n;
+        const Index group = p_.num_heads / p_.num_kv_heads;
+        for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+          list_blocks(b, h, scratch, n, slot);
+        }
+        to_attend_[kv_index(b, kv_head)] = static_cast<Index>(n - first);
+        for (size_t t = first; t < n; ++t) {
+          tasks_[t].order = turn + static_cast<double>(t - first) / static_cast<double>(n - first);
         }
       }
     }
     std::sort(tasks_.begin(), tasks_.end(), [](const BlockedTask& x, const BlockedTask& y) {
-      return std::tie(x.batch_entry, x.head, y.cost, x.block) <
-             std::tie(y.batch_entry, y.head, x.cost, y.block);
+      return std::tie(x.order, x.part) < std::tie(y.order, y.part);
     });
   }
 
-  float* packed_keys(Index batch_entry, Index kv_head) {
-    return packed_.data() +
-           (batch_entry * p_.num_kv_heads + kv_head) * layout_.panels * kPanel * layout_.depth;
-  }
-
-  void pack_keys(std::span<BlockedScratch> scratch) {
-    if (layout_.panels == 0) return;
-    constexpr Index kPanelsPerTask = 8;
-    const Index chunks = (layout_.panels + kPanelsPerTask - 1) / kPanelsPerTask;
-    context_.arena().for_each(p_.batch * p_.num_kv_heads * chunks, [&](Index n, int worker) {
-      const Index kv = n / chunks, b = kv / p_.num_kv_heads, h = kv % p_.num_kv_heads;
-      const Index first = n % chunks * kPanelsPerTask;
-      const Index last = std::min(first + kPanelsPerTask, layout_.panels);
-      const Index end = p_.visible_key_len(b);  // padding is never read
-      BlockedTile tile(layout_, inputs_, scratch[static_cast<size_t>(worker)]);
-      for (Index panel = first; panel < last; ++panel) {
-        const Index key = panel * kPanel;
-        tile.pack_keys(b, h, {key, std::clamp(end - key, Index{0}, kPanel)},
-                       packed_keys(b, h) + key * layout_.depth);
+  // The query blocks of one head, those with most keys first.
+  void list_blocks(Index b, Index h, BlockedScratch& scratch, size_t& n, Index& slot) {
+    const auto first = tasks_.begin() + static_cast<std::ptrdiff_t>(n);
+    const Index blocks = schedule_.num_blocks(b, h);
+    for (Index block = 0; block < blocks; ++block, ++slot) {
+      const Index count = schedule_.sources(b, h, block, scratch.sources);
+      double keys = 0;
+      for (Index s = 0; s < count; ++s) {
+        keys += static_cast<double>(scratch.sources[static_cast<size_t>(s)].keys.count);
       }
-    });
+      const auto rows = static_cast<double>(schedule_.queries(b, h, block).count);
+      for (Index part = 0; part < layout_.parts; ++part) {
+        tasks_[n++] = {b, h, block, part, slot, -keys * rows};
+      }
+    }
+    std::sort(first, tasks_.begin() + static_cast<std::ptrdiff_t>(n),
+              [](const BlockedTask& x, const BlockedTask& y) {
+                return std::tie(x.order, x.block, x.part) < std::tie(y.order, y.block, y.part);
+              });
   }
 
-  PartState part_state(Index task, Index part) {
-    const Index row = (task * layout_.parts + part) * layout_.rows;
+  size_t kv_index(Index batch_entry, Index kv_head) const {
+    return static_cast<size_t>(batch_entry * p_.num_kv_heads + kv_head);
+  }
+  float* packed_keys(Index batch_entry, Index kv_head) {
+    const auto copy = static_cast<Index>(kv_index(batch_entry, kv_head)) % layout_.copies();
+    return packed_.data() + copy * layout_.packed_words();
+  }
+  std::uint8_t* odd_values(Index batch_entry, Index kv_head) {
+    return odd_values_.data() + static_cast<Index>(kv_index(batch_entry, kv_head)) * layout_.panels;
+  }
+
+  TokenSet keys_of_chunk(const BlockedTask& task) const {
+    const Index first = task.block * BlockedLayout::kChunk * kPanel;
+    const Index end = p_.visible_key_len(task.batch_entry);  // padding is never read
+    return {first, std::clamp(end - first, Index{0}, BlockedLayout::kChunk * kPanel)};
+  }
+
+  void pack_keys(const BlockedTask& task, BlockedScratch& scratch) {
+    const size_t kv = kv_index(task.batch_entry, task.head);
+    const auto copies = static_cast<size_t>(layout_.copies());
+    if (kv >= copies) wait_for(to_attend_[kv - copies]);  // who used this copy before
+    BlockedTile tile(layout_, inputs_, scratch);
+    const TokenSet keys = keys_of_chunk(task);
+    const Index first = task.block * BlockedLayout::kChunk;
+    for (Index panel = first; panel < std::min(first + BlockedLayout::kChunk, layout_.panels);
+         ++panel) {
+      const Index begin = std::min((panel - first) * kPanel, keys.count);
+      const TokenSet here = keys.slice(begin, std::min(kPanel, keys.count - begin));
+      tile.pack_keys(task.batch_entry, task.head, here,
+                     packed_keys(task.batch_entry, task.head) + panel * kPanel * layout_.depth);
+      odd_values(task.batch_entry, task.head)[panel] =
+          tile.has_odd_values(task.batch_entry, task.head, here);
+    }
+    to_pack_[kv].fetch_sub(1, std::memory_order_release);
+  }
+
+  // Tasks are handed out in order, so whatever is waited for is in the hands of running workers.
+  static void wait_for(const std::atomic<Index>& left) {
+    while (left.load(std::memory_order_acquire) > 0) std::this_thread::yield();
+  }
+
+  PartState part_state(Index slot, Index part) {
+    const Index row = (slot * layout_.parts + part) * layout_.rows;
     return {part_accumulators_.data() + row * layout_.value_columns, part_maxima_.data() + row,
             part_sums_.data() + row};
   }
 
-  void attend(Index task_index, Index part, BlockedScratch& scratch) {
-    const BlockedTask& task = tasks_[static_cast<size_t>(task_index)];
+  void attend(const BlockedTask& task, BlockedScratch& scratch) {
+    const Index part = task.part;
     const TokenSet queries = schedule_.queries(task.batch_entry, task.head, task.block);
     assert(queries.count <= layout_.rows);
     BlockedTile worker(layout_, inputs_, scratch);
+    if (layout_.panels > 0) {
+      worker.knows_odd_values(odd_values(task.batch_entry, p_.kv_head(task.head)));
+    }
     worker.pack_queries(task.batch_entry, task.head, queries);
     start(task, queries, part, scratch);
+    const size_t kv = kv_index(task.batch_entry, p_.kv_head(task.head));
+    wait_for(to_pack_[kv]);
 
     const Index count = schedule_.sources(task.batch_entry, task.head, task.block, scratch.sources);
     const auto sources = scratch.sources.first(static_cast<size_t>(count));
@@ -141,10 +199,11 @@ class Pass {
       }
       passed += here;
     }
+    to_attend_[kv].fetch_sub(1, std::memory_order_release);
     if (layout_.parts == 1) {
       write(task, queries, scratch);
     } else {
-      const PartState to = part_state(task_index, part);
+      const PartState to = part_state(task.slot, part);
       const auto cells = static_cast<size_t>(queries.count * layout_.value_columns);
       std::copy_n(scratch.accumulator.data(), cells, to.accumulator);
       std::copy_n(scratch.maximum.data(), queries.count, to.maximum);
@@ -195,28 +254,28 @@ class Pass {
     const Index end = std::min(begin + key_step(), source.keys.begin + source.keys.count);
     tile.keys = {begin, end - begin};
     const float* panels = nullptr;
+    const Index kv_head = p_.kv_head(task.head);
     if (layout_.panels > 0) {
-      panels = packed_keys(task.batch_entry, p_.kv_head(task.head)) + begin * layout_.depth;
+      panels = packed_keys(task.batch_entry, kv_head) + begin * layout_.depth;
     }
     worker.attend(tile, {std::max(source.keys.begin - begin, Index{0}), end - begin},
                   source.partial, panels);
   }
 
   // Merges the parts of one block in order, into the state of the first.
-  void merge(Index task_index, BlockedScratch& scratch) {
-    const BlockedTask& task = tasks_[static_cast<size_t>(task_index)];
+  void merge(const BlockedTask& task, BlockedScratch& scratch) {
     const TokenSet queries = schedule_.queries(task.batch_entry, task.head, task.block);
     const Index width = layout_.value_columns;
     for (Index r = 0; r < queries.count; ++r) {
       float* accumulator = scratch.accumulator.data() + r * width;
       float maximum = kNothing;
       for (Index part = 0; part < layout_.parts; ++part) {
-        maximum = std::max(maximum, part_state(task_index, part).maximum[r]);
+        maximum = std::max(maximum, part_state(task.slot, part).maximum[r]);
       }
       std::fill_n(accumulator, width, 0.0f);
       float sum = 0;
       for (Index part = 0; part < layout_.parts; ++part) {
-        const PartState from = part_state(task_index, part);
+        const PartState from = part_state(task.slot, part);
         if (from.maximum[r] == kNothing && from.sum[r] == 0) continue;
         const float difference = from.maximum[r] - maximum;
         const float factor = from.maximum[r] == maximum ? 1.0f : std::exp2(difference);
@@ -247,7 +306,7 @@ class Pass {
       // sum is 0 only where nothing was visible: the largest visible score adds 1.
       const float inverse = sum == 0 ? 0.0f : 1.0f / sum;
       float* output = outputs_->output.row(task.batch_entry, task.head, query);
-      for (Index c = 0; c < p_.value_dim; ++c) output[c] = accumulator[c] * inverse;
+      kernels_.scale(accumulator, p_.value_dim, inverse, output);
       if (!outputs_->logsumexp.empty()) {
         *outputs_->logsumexp.row(task.batch_entry, task.head, query) =
             logsumexp_from(scratch.maximum[r], sum);
@@ -255,7 +314,6 @@ class Pass {
     }
   }
 
- private:
   const Problem& p_;
   const Inputs& inputs_;
   const BlockSchedule& schedule_;
@@ -263,7 +321,11 @@ class Pass {
   const SoftmaxState* state_;
   Context& context_;
   const BlockedLayout layout_;
+  const kernels::Kernels& kernels_ = kernels::best();
   std::span<BlockedTask> tasks_;
+  std::span<std::uint8_t> odd_values_;       // per panel of each kv head: whether to look closer
+  std::span<std::atomic<Index>> to_pack_;    // chunks left of each kv head
+  std::span<std::atomic<Index>> to_attend_;  // parts of query blocks left of each kv head
   std::span<float> packed_, part_accumulators_, part_maxima_, part_sums_;
 };
 

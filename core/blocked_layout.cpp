@@ -1,6 +1,7 @@
 #include "core/blocked_layout.h"
 
 #include <algorithm>
+#include <atomic>
 #include <type_traits>
 
 #include "core/blocked_attention.h"
@@ -39,10 +40,6 @@ BlockedLayout::BlockedLayout(const Problem& problem, const BlockSchedule& s)
     parts = std::clamp(p.key_len / kSmallestPart, Index{1}, kFewBlocks / blocks);
   }
   panels = s.shares_packed_keys() && !few_rows ? (p.key_len + kPanel - 1) / kPanel : 0;
-}
-
-Index BlockedLayout::packed_keys() const {
-  return p.batch * p.num_kv_heads * panels * kPanel * depth;
 }
 
 namespace {
@@ -84,8 +81,10 @@ Index BlockedScratch::bytes(const BlockedLayout& l) {
 Index blocked_workspace_bytes(const Problem& problem, const BlockSchedule& schedule, int threads) {
   const BlockedLayout layout(problem, schedule);
   if (layout.blocks == 0) return 0;
-  Index bytes = Workspace::bytes_for<BlockedTask>(layout.blocks) +
-                Workspace::bytes_for<float>(layout.packed_keys()) +
+  Index bytes = Workspace::bytes_for<BlockedTask>(layout.tasks()) +
+                Workspace::bytes_for<float>(layout.copies() * layout.packed_words()) +
+                Workspace::bytes_for<std::uint8_t>(layout.kv_heads() * layout.panels) +
+                2 * Workspace::bytes_for<std::atomic<Index>>(layout.kv_heads()) +
                 Workspace::bytes_for<BlockedScratch>(threads) +
                 threads * BlockedScratch::bytes(layout);
   if (layout.parts > 1) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -16,7 +17,14 @@ namespace longattn {
 struct BlockedLayout {
   BlockedLayout(const Problem& problem, const BlockSchedule& schedule);
 
-  Index packed_keys() const;  ///< words in the packed copy of the keys
+  static constexpr Index kChunk = 8;   ///< panels packed in one task
+  static constexpr Index kCopies = 2;  ///< kv heads whose keys are packed at a time
+
+  Index kv_heads() const { return p.batch * p.num_kv_heads; }
+  Index chunks() const { return (panels + kChunk - 1) / kChunk; }  ///< of packed keys per head
+  Index tasks() const { return blocks * parts + kv_heads() * chunks(); }
+  Index packed_words() const { return panels * kernels::kPanel * depth; }  ///< of one kv head
+  Index copies() const { return std::min(kCopies, kv_heads()); }
   /// Values are read in place where rows are contiguous float32 of whole vectors.
   bool copies_values() const { return p.dtype != DType::float32 || p.value_dim != value_columns; }
 
@@ -34,10 +42,13 @@ struct BlockedLayout {
   Index panels = 0;  ///< of packed keys per head; 0: none are shared
 };
 
-/// One query block of one head.
+/// A piece of work: one part of one query block of one head, or packing some keys of a kv head.
 struct BlockedTask {
+  static constexpr Index kPacking = -1;
   Index batch_entry, head, block;
-  double cost;  ///< (query, key) pairs of its sources
+  Index part;    ///< of the block's keys; kPacking: `block` is a chunk of the kv head `head`
+  Index slot;    ///< number of the block among all
+  double order;  ///< tasks run by rising order
 };
 
 /// Buffers of one worker. Words are in float storage.

@@ -12,6 +12,7 @@
 namespace longattn {
 
 using kernels::ColumnRange;
+using kernels::kHalfPanel;
 using kernels::kPanel;
 using kernels::kStrip;
 using kernels::round_up;
@@ -19,10 +20,9 @@ using kernels::round_up;
 namespace {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
-constexpr Index kHalf = kPanel / 2;
 
-ColumnRange whole_panels(ColumnRange range) {
-  return {range.begin / kPanel * kPanel, round_up(range.end, kPanel)};
+ColumnRange widened(ColumnRange range, Index multiple) {
+  return {range.begin / multiple * multiple, round_up(range.end, multiple)};
 }
 
 // From scores q.k to base-2 exponents.
@@ -32,11 +32,12 @@ float exponent_factor(const Problem& p) {
 
 }  // namespace
 
-// The words of a key, in place if they can be read there, else copied to the given slot.
-const void* BlockedTile::key_words(Index batch_entry, Index kv_head, Index key, Index slot) {
-  const void* row = inputs_.keys.row(batch_entry, kv_head, key);
+// The words of a query or a key, in place if they can be read there, else copied to the given slot.
+const float* BlockedTile::row_words(const void* row, Index slot) {
   const bool aligned = reinterpret_cast<std::uintptr_t>(row) % sizeof(float) == 0;
-  if (aligned && p_.head_dim % l_.tiles.pair == 0 && p_.dtype != DType::float16) return row;
+  if (p_.dtype == DType::float32 || (l_.tiles.pair == 2 && aligned && p_.head_dim % 2 == 0)) {
+    return static_cast<const float*>(row);
+  }
   float* copy = scratch_.convert.data() + slot * p_.head_dim;
   if (l_.tiles.pair == 2) {
     copy[l_.depth - 1] = 0;  // the second half of the last word, if head_dim is odd
@@ -50,31 +51,34 @@ const void* BlockedTile::key_words(Index batch_entry, Index kv_head, Index key, 
 void BlockedTile::pack_keys(Index batch_entry, Index kv_head, const TokenSet& keys, float* panel) {
   const float* rows[kPanel];
   for (Index c = 0; c < keys.count; ++c) {
-    rows[c] = static_cast<const float*>(key_words(batch_entry, kv_head, keys[c], c));
+    rows[c] = row_words(inputs_.keys.row(batch_entry, kv_head, keys[c]), c);
   }
   k_.pack_panel(rows, keys.count, l_.depth, panel);
 }
 
+bool BlockedTile::has_odd_values(Index batch_entry, Index kv_head, const TokenSet& keys) {
+  for (Index c = 0; c < keys.count; ++c) {
+    if (!k_.all_finite(value_row(batch_entry, kv_head, keys[c]), p_.value_dim)) return true;
+  }
+  return false;
+}
+
 void BlockedTile::pack_queries(Index batch_entry, Index head, const TokenSet& queries) {
-  const float factor = exponent_factor(p_);
-  float* converted = scratch_.convert.data();
+  // Pairs cannot be scaled without rounding; their scores are, later.
+  const float factor = l_.tiles.pair == 1 ? exponent_factor(p_) : 1.0f;
   for (Index first = 0; first < queries.count; first += kStrip) {
-    const Index rows = std::min(kStrip, queries.count - first);
+    const Index count = std::min(kStrip, queries.count - first);
+    const float* rows[kStrip];
+    for (Index r = 0; r < count; ++r) {
+      rows[r] = row_words(inputs_.queries.row(batch_entry, head, queries[first + r]), r);
+    }
     float* strip = scratch_.queries.data() + first * l_.query_words;
-    for (Index r = 0; r < rows; ++r) {
-      const void* row = inputs_.queries.row(batch_entry, head, queries[first + r]);
-      if (l_.tiles.pair == 2) {
-        converted[l_.depth - 1] = 0;
-        std::memcpy(converted, row, static_cast<size_t>(p_.head_dim * byte_size(p_.dtype)));
-      } else {
-        k_.to_float(p_.dtype, row, p_.head_dim, converted);
-        for (Index k = 0; k < p_.head_dim; ++k) converted[k] *= factor;
+    if (l_.few_rows) {
+      for (Index r = 0; r < count; ++r) {
+        k_.scale(rows[r], l_.depth, factor, strip + r * l_.query_words);
       }
-      if (l_.few_rows) {
-        std::copy_n(converted, l_.depth, strip + r * l_.query_words);
-      } else {
-        for (Index k = 0; k < l_.depth; ++k) strip[k * rows + r] = converted[k];
-      }
+    } else {
+      k_.pack_strip(rows, count, l_.depth, factor, strip);
     }
   }
 }
@@ -95,7 +99,8 @@ void BlockedTile::attend(const Tile& tile, ColumnRange source, bool partial, con
     }
     panels = scratch_.keys.data();
   }
-  everything_visible_ = !mask.uses_bias && !hides_something({0, round_up(mask.columns, kPanel)});
+  const Index step = l_.tiles.pair * kHalfPanel;
+  everything_visible_ = !mask.uses_bias && !hides_something({0, round_up(mask.columns, step)});
   const Values values = prepare_values(tile, used);
   for (Index row = 0; row < mask.rows; row += kStrip) {
     attend_strip(row, std::min(kStrip, mask.rows - row), tile, panels, values);
@@ -106,7 +111,7 @@ void BlockedTile::attend_strip(Index first, Index rows, const Tile& tile, const 
                                const Values& values) {
   const ColumnRange used = used_columns(first, first + rows);
   if (used.begin >= used.end) return;
-  const ColumnRange range = whole_panels(used);
+  const ColumnRange range = widened(used, l_.tiles.pair * kHalfPanel);
   const Index stride = l_.columns;
   float* scores = scratch_.scores.data();
   score(first, rows, tile, panels, range);
@@ -130,7 +135,8 @@ void BlockedTile::attend_strip(Index first, Index rows, const Tile& tile, const 
   float* accumulator = scratch_.accumulator.data() + first * l_.value_columns;
   for (Index r = 0; r < rows; ++r) {
     if (correction[r] == 1.0f) continue;
-    k_.rescale(accumulator + r * l_.value_columns, l_.value_columns, correction[r]);
+    float* row = accumulator + r * l_.value_columns;
+    k_.scale(row, l_.value_columns, correction[r], row);
   }
   if (l_.tiles.pair == 1) {
     l_.tiles.accumulate(rows, used.end - used.begin, scores + used.begin, stride,
@@ -155,16 +161,16 @@ void BlockedTile::score(Index first, Index rows, const Tile& tile, const float* 
   }
   const Index kv_head = p_.kv_head(tile.head);
   const ColumnRange used = used_columns(first, first + rows);
-  const float* keys[kPanel];
-  for (Index c = range.begin; c < range.end; c += kPanel) {
-    for (Index n = 0; n < kPanel; ++n) {
+  const float* keys[kHalfPanel];
+  for (Index c = range.begin; c < range.end; c += kHalfPanel) {
+    for (Index n = 0; n < kHalfPanel; ++n) {
       // Columns beyond those used are hidden again; they may be padding, which is not read.
       const bool read = c + n >= used.begin && c + n < used.end;
       keys[n] =
           read ? inputs_.keys.float_row(tile.batch_entry, kv_head, tile.keys[c + n]) : queries;
     }
-    k_.dots(rows, p_.head_dim, queries, l_.query_words, keys, kPanel, scratch_.scores.data() + c,
-            l_.columns);
+    k_.dots(rows, p_.head_dim, queries, l_.query_words, keys, kHalfPanel,
+            scratch_.scores.data() + c, l_.columns);
   }
 }
 
@@ -215,10 +221,9 @@ BlockedTile::Values BlockedTile::prepare_values(const Tile& tile, ColumnRange us
     values = {inputs_.values.float_row(tile.batch_entry, p_.kv_head(tile.head), tile.keys.begin),
               inputs_.values.strides[2]};
   }
-  if (hides_something(used)) {
-    for (Index c = used.begin; c < used.end && !odd_values_; ++c) {
-      odd_values_ = !k_.all_finite(value_row(tile, c), p_.value_dim);
-    }
+  if (hides_something(used) && may_have_odd_values(tile, used)) {
+    const TokenSet keys = tile.keys.slice(used.begin, used.end - used.begin);
+    odd_values_ = has_odd_values(tile.batch_entry, p_.kv_head(tile.head), keys);
   }
   if (in_place && !odd_values_) return values;
   load_values(tile, used);
@@ -226,9 +231,22 @@ BlockedTile::Values BlockedTile::prepare_values(const Tile& tile, ColumnRange us
   return {scratch_.values.data(), l_.value_columns};
 }
 
-// The value of a column as floats, in place or in scratch until the next call.
-const float* BlockedTile::value_row(const Tile& tile, Index column) {
-  const void* row = inputs_.values.row(tile.batch_entry, p_.kv_head(tile.head), tile.keys[column]);
+bool BlockedTile::may_have_odd_values(const Tile& tile, ColumnRange used) const {
+  if (odd_of_panels_ == nullptr) return true;
+  if (tile.keys.contiguous()) {
+    const Index first = tile.keys[used.begin] / kPanel, last = tile.keys[used.end - 1] / kPanel;
+    return std::any_of(odd_of_panels_ + first, odd_of_panels_ + last + 1,
+                       [](std::uint8_t odd) { return odd != 0; });
+  }
+  for (Index c = used.begin; c < used.end; ++c) {
+    if (odd_of_panels_[tile.keys[c] / kPanel] != 0) return true;
+  }
+  return false;
+}
+
+// A value as floats, in place or in scratch until the next call.
+const float* BlockedTile::value_row(Index batch_entry, Index kv_head, Index key) {
+  const void* row = inputs_.values.row(batch_entry, kv_head, key);
   if (p_.dtype == DType::float32) return static_cast<const float*>(row);
   k_.to_float(p_.dtype, row, p_.value_dim, scratch_.convert.data());
   return scratch_.convert.data();
@@ -251,11 +269,11 @@ void BlockedTile::load_values(const Tile& tile, ColumnRange used) {
     if (c < used.begin || c >= used.end) return nullptr;
     return inputs_.values.row(tile.batch_entry, kv_head, tile.keys[c]);
   };
-  const ColumnRange range = whole_panels(used);
+  const ColumnRange range = widened(used, kPanel);
   for (Index w = range.begin / 2; w < range.end / 2; ++w) {
-    const Index low = w / kHalf * kPanel + w % kHalf;
+    const Index low = w / kHalfPanel * kPanel + w % kHalfPanel;
     float* row = words + w * width;
-    k_.pair_rows(source(low), source(low + kHalf), p_.value_dim, row);
+    k_.pair_rows(source(low), source(low + kHalfPanel), p_.value_dim, row);
     std::fill(row + p_.value_dim, row + width, 0.0f);
   }
 }
@@ -266,16 +284,16 @@ void BlockedTile::load_values(const Tile& tile, ColumnRange used) {
 // finite.
 void BlockedTile::set_apart_odd_values(const Tile& tile, ColumnRange used) {
   for (Index c = used.begin; c < used.end; ++c) {
-    const float* value = value_row(tile, c);
+    const float* value = value_row(tile.batch_entry, p_.kv_head(tile.head), tile.keys[c]);
     for (Index k = 0; k < p_.value_dim; ++k) {
       if (std::isfinite(value[k])) continue;
       if (l_.tiles.pair == 1) {
         scratch_.values[static_cast<size_t>(c * l_.value_columns + k)] = 0;
         continue;
       }
-      const Index word = c / kPanel * kHalf + c % kHalf;
+      const Index word = c / kPanel * kHalfPanel + c % kHalfPanel;
       float& pair = scratch_.values[static_cast<size_t>(word * l_.value_columns + k)];
-      const std::uint32_t other = c % kPanel < kHalf ? 0xFFFF0000u : 0x0000FFFFu;
+      const std::uint32_t other = c % kPanel < kHalfPanel ? 0xFFFF0000u : 0x0000FFFFu;
       pair = std::bit_cast<float>(std::bit_cast<std::uint32_t>(pair) & other);
     }
   }
@@ -286,7 +304,7 @@ void BlockedTile::add_odd_values(Index first, Index rows, const Tile& tile, Colu
     const bool seen = std::ranges::any_of(std::views::iota(first, first + rows),
                                           [&](Index r) { return scratch_.mask.sees(r, c); });
     if (!seen) continue;
-    const float* value = value_row(tile, c);
+    const float* value = value_row(tile.batch_entry, p_.kv_head(tile.head), tile.keys[c]);
     for (Index k = 0; k < p_.value_dim; ++k) {
       if (std::isfinite(value[k])) continue;
       for (Index r = first; r < first + rows; ++r) {
@@ -303,9 +321,9 @@ float BlockedTile::probability(Index r, Index column, ColumnRange range) const {
   const float* row = scratch_.scores.data() + r * l_.columns;
   if (l_.tiles.pair == 1) return row[column];
   const Index inside = column - range.begin;
-  const float word = row[range.begin + inside / kPanel * kHalf + inside % kHalf];
+  const float word = row[range.begin + inside / kPanel * kHalfPanel + inside % kHalfPanel];
   const auto bits = std::bit_cast<std::uint32_t>(word);
-  return std::bit_cast<float>(inside % kPanel < kHalf ? bits << 16 : bits & 0xFFFF0000u);
+  return std::bit_cast<float>(inside % kPanel < kHalfPanel ? bits << 16 : bits & 0xFFFF0000u);
 }
 
 }  // namespace longattn

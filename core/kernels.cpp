@@ -111,14 +111,24 @@ HWY_INLINE void for_row_pieces(Index rows, Body body) {
 template <class Word>
 void scores(Index rows, Index depth, const float* strip, const float* panels, ColumnRange range,
             float* target, Index stride, bool accumulate) {
-  const Index width = kTileVectors * lanes();  // divides kPanel
-  for (Index column = range.begin; column < range.end; column += width) {
+  const auto tile = [&](auto vectors, Index column) {
     const float* panel = panels + column / kPanel * depth * kPanel + column % kPanel;
     for_row_pieces(rows, [&](auto piece, Index r) {
-      register_tile<Word, decltype(piece)::value, kTileVectors>(
+      register_tile<Word, decltype(piece)::value, decltype(vectors)::value>(
           depth, strip + r, 1, rows, panel, kPanel, target + r * stride + column, stride,
           accumulate);
     });
+  };
+  constexpr Index kWidth = kTileVectors * static_cast<Index>(hn::MaxLanes(kD));
+  for (Index column = range.begin; column < range.end; column += kWidth) {
+    if constexpr (kWidth > kHalfPanel) {
+      if (column % kPanel != 0 || range.end - column < kWidth) {
+        tile(std::integral_constant<int, 1>{}, column);
+        column -= kHalfPanel;
+        continue;
+      }
+    }
+    tile(std::integral_constant<int, kTileVectors>{}, column);
   }
 }
 
@@ -185,44 +195,53 @@ void exp2(const float* source, Index count, float* target) {
   for (; n < count; ++n) target[n] = hn::GetLane(fast_exp2(hn::Set(kD, source[n])));
 }
 
+// Calls body(vectors, n) for pairs of vectors at n and for the single one that may be left.
+template <class Body>
+HWY_INLINE void for_vectors(Index count, Body body) {
+  const Index step = lanes();
+  Index n = 0;
+  for (; n + 2 * step <= count; n += 2 * step) body(std::integral_constant<int, 2>{}, n);
+  if (n < count) body(std::integral_constant<int, 1>{}, n);
+}
+
 // Largest of row[0..count).
 HWY_INLINE float largest(const float* row, Index count) {
-  const Index step = lanes();
-  V high0 = hn::LoadU(kD, row), high1 = hn::LoadU(kD, row + step);
-  for (Index n = 2 * step; n < count; n += 2 * step) {  // kPanel is a multiple of 2 * lanes
-    high0 = hn::Max(high0, hn::LoadU(kD, row + n));
-    high1 = hn::Max(high1, hn::LoadU(kD, row + n + step));
-  }
-  return hn::GetLane(hn::MaxOfLanes(kD, hn::Max(high0, high1)));
+  V high[2] = {hn::LoadU(kD, row), hn::LoadU(kD, row)};
+  for_vectors(count, [&](auto vectors, Index n) {
+    for (int v = 0; v < decltype(vectors)::value; ++v) {
+      high[v] = hn::Max(high[v], hn::LoadU(kD, row + n + v * lanes()));
+    }
+  });
+  return hn::GetLane(hn::MaxOfLanes(kD, hn::Max(high[0], high[1])));
 }
 
 // row[n] = 2^(factor * row[n] - shift); returns their sum.
 HWY_INLINE float exponentiate(OneFloat, float* row, Index count, V factor, V shift) {
-  const Index step = lanes();
-  V sum0 = hn::Zero(kD), sum1 = sum0;
-  for (Index n = 0; n < count; n += 2 * step) {
-    const V p0 = fast_exp2(hn::MulSub(factor, hn::LoadU(kD, row + n), shift));
-    const V p1 = fast_exp2(hn::MulSub(factor, hn::LoadU(kD, row + n + step), shift));
-    hn::StoreU(p0, kD, row + n);
-    hn::StoreU(p1, kD, row + n + step);
-    sum0 = hn::Add(sum0, p0);
-    sum1 = hn::Add(sum1, p1);
-  }
-  return hn::GetLane(hn::SumOfLanes(kD, hn::Add(sum0, sum1)));
+  V sum[2] = {hn::Zero(kD), hn::Zero(kD)};
+  for_vectors(count, [&](auto vectors, Index n) {
+    V p[2];
+    for (int v = 0; v < decltype(vectors)::value; ++v) {
+      p[v] = fast_exp2(hn::MulSub(factor, hn::LoadU(kD, row + n + v * lanes()), shift));
+    }
+    for (int v = 0; v < decltype(vectors)::value; ++v) {
+      hn::StoreU(p[v], kD, row + n + v * lanes());
+      sum[v] = hn::Add(sum[v], p[v]);
+    }
+  });
+  return hn::GetLane(hn::SumOfLanes(kD, hn::Add(sum[0], sum[1])));
 }
 
 // The same in pairs of bfloat16, rounded to nearest; the sum is of what was rounded, so that the
 // weights of a row still sum to one. A word is written where both its scores have been read.
 HWY_INLINE float exponentiate(TwoBfloat16, float* row, Index count, V factor, V shift) {
-  constexpr Index kHalf = kPanel / 2;
   const hn::RebindToUnsigned<D> du;
   const auto half = hn::Set(du, 0x8000u), upper = hn::Set(du, 0xFFFF0000u);
   V sum0 = hn::Zero(kD), sum1 = sum0;
   for (Index panel = 0; panel < count; panel += kPanel) {
-    for (Index w = 0; w < kHalf; w += lanes()) {
+    for (Index w = 0; w < kHalfPanel; w += lanes()) {
       const float* from = row + panel + w;
       const V p0 = fast_exp2(hn::MulSub(factor, hn::LoadU(kD, from), shift));
-      const V p1 = fast_exp2(hn::MulSub(factor, hn::LoadU(kD, from + kHalf), shift));
+      const V p1 = fast_exp2(hn::MulSub(factor, hn::LoadU(kD, from + kHalfPanel), shift));
       const auto low = hn::And(hn::Add(hn::BitCast(du, p0), half), upper);
       const auto high = hn::And(hn::Add(hn::BitCast(du, p1), half), upper);
       const auto word = hn::Or(hn::ShiftRight<16>(low), high);
@@ -258,11 +277,13 @@ void softmax(Index rows, Index count, float factor, float* scores, Index stride,
   }
 }
 
-void rescale(float* row, Index count, float factor) {
+void scale(const float* source, Index count, float factor, float* target) {
   const V f = hn::Set(kD, factor);
-  for (Index n = 0; n < count; n += lanes()) {
-    hn::StoreU(hn::Mul(hn::LoadU(kD, row + n), f), kD, row + n);
+  Index n = 0;
+  for (; n + lanes() <= count; n += lanes()) {
+    hn::StoreU(hn::Mul(hn::LoadU(kD, source + n), f), kD, target + n);
   }
+  for (; n < count; ++n) target[n] = source[n] * factor;
 }
 
 bool all_finite(const float* row, Index count) {
@@ -357,34 +378,49 @@ void dots(Index rows, Index depth, const float* queries, Index query_stride,
   }
 }
 
-// Transposes by blocks of 4 x 4, which every vector instruction set has.
-void pack_panel(const float* const* rows, Index count, Index depth, float* panel) {
-  Index c = 0;
+// out[k * stride + n] = factor * rows[n][k] for four rows, by blocks of 4 x 4, which every vector
+// instruction set has.
+HWY_INLINE void transpose_four(const float* const* rows, Index depth, float factor, float* out,
+                               Index stride) {
+  Index k = 0;
 #if HWY_TARGET != HWY_SCALAR
   const hn::FixedTag<float, 4> d4;
   const hn::RepartitionToWide<decltype(d4)> d2;
-  for (; c + 4 <= count; c += 4) {
-    Index k = 0;
-    for (; k + 4 <= depth; k += 4) {
-      const auto r0 = hn::LoadU(d4, rows[c] + k), r1 = hn::LoadU(d4, rows[c + 1] + k);
-      const auto r2 = hn::LoadU(d4, rows[c + 2] + k), r3 = hn::LoadU(d4, rows[c + 3] + k);
-      const auto low01 = hn::BitCast(d2, hn::InterleaveLower(d4, r0, r1));
-      const auto low23 = hn::BitCast(d2, hn::InterleaveLower(d4, r2, r3));
-      const auto high01 = hn::BitCast(d2, hn::InterleaveUpper(d4, r0, r1));
-      const auto high23 = hn::BitCast(d2, hn::InterleaveUpper(d4, r2, r3));
-      float* out = panel + k * kPanel + c;
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, low01, low23)), d4, out);
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, low01, low23)), d4, out + kPanel);
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, high01, high23)), d4, out + 2 * kPanel);
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, high01, high23)), d4, out + 3 * kPanel);
-    }
-    for (; k < depth; ++k) {
-      for (Index n = 0; n < 4; ++n) panel[k * kPanel + c + n] = rows[c + n][k];
-    }
+  const auto f = hn::Set(d4, factor);
+  for (; k + 4 <= depth; k += 4) {
+    const auto r0 = hn::Mul(f, hn::LoadU(d4, rows[0] + k));
+    const auto r1 = hn::Mul(f, hn::LoadU(d4, rows[1] + k));
+    const auto r2 = hn::Mul(f, hn::LoadU(d4, rows[2] + k));
+    const auto r3 = hn::Mul(f, hn::LoadU(d4, rows[3] + k));
+    const auto low01 = hn::BitCast(d2, hn::InterleaveLower(d4, r0, r1));
+    const auto low23 = hn::BitCast(d2, hn::InterleaveLower(d4, r2, r3));
+    const auto high01 = hn::BitCast(d2, hn::InterleaveUpper(d4, r0, r1));
+    const auto high23 = hn::BitCast(d2, hn::InterleaveUpper(d4, r2, r3));
+    float* to = out + k * stride;
+    hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, low01, low23)), d4, to);
+    hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, low01, low23)), d4, to + stride);
+    hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, high01, high23)), d4, to + 2 * stride);
+    hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, high01, high23)), d4, to + 3 * stride);
   }
 #endif
+  for (; k < depth; ++k) {
+    for (Index n = 0; n < 4; ++n) out[k * stride + n] = factor * rows[n][k];
+  }
+}
+
+void pack_panel(const float* const* rows, Index count, Index depth, float* panel) {
+  Index c = 0;
+  for (; c + 4 <= count; c += 4) transpose_four(rows + c, depth, 1.0f, panel + c, kPanel);
   for (; c < kPanel; ++c) {
     for (Index k = 0; k < depth; ++k) panel[k * kPanel + c] = c < count ? rows[c][k] : 0.0f;
+  }
+}
+
+void pack_strip(const float* const* rows, Index count, Index depth, float factor, float* strip) {
+  Index r = 0;
+  for (; r + 4 <= count; r += 4) transpose_four(rows + r, depth, factor, strip + r, count);
+  for (; r < count; ++r) {
+    for (Index k = 0; k < depth; ++k) strip[k * count + r] = factor * rows[r][k];
   }
 }
 
@@ -399,9 +435,10 @@ Kernels table() {
           tiles<TwoBfloat16>(2),
           to_float,
           pack_panel,
+          pack_strip,
           pair_rows,
           dots,
-          rescale,
+          scale,
           all_finite,
           exp2};
 }

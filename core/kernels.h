@@ -14,6 +14,7 @@ namespace longattn::kernels {
 /// Keys (columns of a right-hand matrix) are packed in panels of this many: word (k, c) of panel n
 /// is packed[(n * depth + k) * kPanel + c].
 inline constexpr Index kPanel = 32;
+inline constexpr Index kHalfPanel = 16;
 /// Queries (rows of a left-hand matrix) are packed in strips of this many; the last strip of a
 /// block has `rest` rows and is packed as [depth][rest].
 inline constexpr Index kStrip = 12;
@@ -26,7 +27,7 @@ constexpr Index round_up(Index value, Index multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-/// Columns [begin, end) of a tile that some row of a strip uses; multiples of kPanel for scores.
+/// Columns [begin, end) of a tile that some row of a strip uses.
 struct ColumnRange {
   Index begin = 0, end = 0;
 };
@@ -38,12 +39,14 @@ struct TileKernels {
   Index pair;  ///< elements in a word: 1 or 2
 
   /// scores[r * stride + c] = sum_k strip[k * rows + r] * panels(k, c) for rows 0..rows-1 (rows <=
-  /// kStrip), k < depth words and the columns of `range`; adds to what is there if `accumulate`.
+  /// kStrip), k < depth words and the columns of `range`, multiples of kHalfPanel; adds to what is
+  /// there if `accumulate`.
   void (*scores)(Index rows, Index depth, const float* strip, const float* panels,
                  ColumnRange range, float* scores, Index stride, bool accumulate);
 
   /// One step of the online softmax, base 2 (Milakov & Gimelshein 2018), for rows <= kStrip: over
-  /// `count` scores s each (a positive multiple of kPanel; hidden ones are -inf), factor > 0,
+  /// `count` scores s each (a positive multiple of kHalfPanel, of kPanel for pairs; hidden ones are
+  /// -inf), factor > 0,
   ///   m' = max(m, factor max s);  p = 2^(factor s - m');  correction = 2^(m - m');
   ///   sum' = correction * sum + sum p
   /// The caller rescales the accumulators whose correction is not 1. Words of p take the place of
@@ -69,6 +72,10 @@ struct Kernels {
   /// Packs `count` <= kPanel rows of `depth` words into one panel; missing columns become zero.
   void (*pack_panel)(const float* const* rows, Index count, Index depth, float* panel);
 
+  /// Packs `count` <= kStrip rows of `depth` words: strip[k * count + r] = factor * rows[r][k].
+  void (*pack_strip)(const float* const* rows, Index count, Index depth, float factor,
+                     float* strip);
+
   /// target[n] = the word of two bfloat16, low[n] and high[n]; a null pointer stands for zeros.
   void (*pair_rows)(const void* low, const void* high, Index count, float* target);
 
@@ -77,8 +84,8 @@ struct Kernels {
   void (*dots)(Index rows, Index depth, const float* queries, Index query_stride,
                const float* const* keys, Index count, float* scores, Index stride);
 
-  /// row[n] *= factor, count a multiple of kRowPad.
-  void (*rescale)(float* row, Index count, float factor);
+  /// target[n] = factor * source[n]; they may be the same.
+  void (*scale)(const float* source, Index count, float factor, float* target);
 
   /// Whether all of row[0..count) are finite.
   bool (*all_finite)(const float* row, Index count);

@@ -144,7 +144,7 @@ class Full final : public Attention {
       kernels::best().float32.softmax(1, padded, 1.0f, row, s.stride, &maximum, &sum, &factor);
     }
     const float inverse = sum == 0 ? 0.0f : 1.0f / sum;
-    kernels::best().rescale(row, padded, inverse);
+    kernels::best().scale(row, padded, inverse, row);
     return logsumexp_from(maximum, sum);
   }
 
