@@ -8,9 +8,11 @@ namespace longattn {
 ///
 ///   S = scale Q K^T  [query_len, key_len];   P_i = exp(S_i - max S_i) / sum;   O = P V
 ///
-/// One float32 score matrix for one head at a time, threads over its rows; a framework that keeps
-/// all heads needs num_heads times that. Every score is computed, masked or not, as such
-/// implementations do; hidden scores count as -inf, and hidden values never reach an output.
+/// One float32 score matrix for one head at a time, threads over blocks of its rows, each of which
+/// gets its scores, its softmax and its product with the values while it is in a cache; a framework
+/// that keeps all heads needs num_heads times that memory. Every score is computed, masked or not,
+/// as such implementations do; hidden scores count as -inf, and hidden values never reach an
+/// output.
 ///
 /// Takes every part of the Problem. Time 4 N^2 d FLOP a head, causal or not; workspace 4 N^2 bytes
 /// plus packed copies of keys and values.
