@@ -32,7 +32,7 @@ BlockedLayout::BlockedLayout(const Problem& problem, const BlockSchedule& s)
       few_rows(rows <= kernels::kFewRows && p.dtype == DType::float32),
       depth((p.head_dim + tiles.pair - 1) / tiles.pair),
       query_words(few_rows ? round_up(depth, kRowPad) : depth),
-      value_columns(round_up(p.value_dim, kRowPad)) {
+      value_columns(round_up(p.value_dim, tiles.pair == 1 ? kRowPad : kernels::kHalfPanel)) {
   for (Index b = 0; b < p.batch; ++b) {
     for (Index h = 0; h < p.num_heads; ++h) blocks += s.num_blocks(b, h);
   }

@@ -41,17 +41,25 @@ constexpr Index kAhead = 12;
 
 // What a word is, and how two of them are multiplied and added to a float32 accumulator.
 struct OneFloat {
-  static HWY_INLINE V multiply_add(V a, V b, V sum) { return hn::MulAdd(a, b, sum); }
+  template <class V>
+  static HWY_INLINE V multiply_add(V a, V b, V sum) {
+    return hn::MulAdd(a, b, sum);
+  }
 };
 struct TwoBfloat16 {
+  template <class V>
   static HWY_INLINE V low(V word) {
-    const hn::RebindToUnsigned<D> du;
-    return hn::BitCast(kD, hn::ShiftLeft<16>(hn::BitCast(du, word)));
+    const hn::DFromV<V> d;
+    const hn::RebindToUnsigned<hn::DFromV<V>> du;
+    return hn::BitCast(d, hn::ShiftLeft<16>(hn::BitCast(du, word)));
   }
+  template <class V>
   static HWY_INLINE V high(V word) {
-    const hn::RebindToUnsigned<D> du;
-    return hn::BitCast(kD, hn::And(hn::BitCast(du, word), hn::Set(du, 0xFFFF0000u)));
+    const hn::DFromV<V> d;
+    const hn::RebindToUnsigned<hn::DFromV<V>> du;
+    return hn::BitCast(d, hn::And(hn::BitCast(du, word), hn::Set(du, 0xFFFF0000u)));
   }
+  template <class V>
   static HWY_INLINE V multiply_add(V a, V b, V sum) {
     return hn::MulAdd(high(a), high(b), hn::MulAdd(low(a), low(b), sum));
   }
@@ -59,28 +67,30 @@ struct TwoBfloat16 {
 
 // c[r, :] (+)= sum_k a(r, k) * b[k, :] for kRows rows and kVectors vectors of columns, where
 // a(r, k) = a[r * a_row + k * a_depth]. The tile stays in registers over the whole depth.
-template <class Word, int kRows, int kVectors>
+template <class Word, int kRows, int kVectors, class Tag = D>
 HWY_INLINE void register_tile(Index depth, const float* HWY_RESTRICT a, Index a_row, Index a_depth,
                               const float* HWY_RESTRICT b, Index b_stride, float* HWY_RESTRICT c,
                               Index c_stride, bool accumulate) {
-  V sum[kRows][kVectors];
+  constexpr Tag d;
+  constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(d));
+  hn::Vec<Tag> sum[kRows][kVectors];
 #pragma GCC unroll 12
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (int n = 0; n < kVectors; ++n) {
-      sum[r][n] = accumulate ? hn::LoadU(kD, c + r * c_stride + n * lanes()) : hn::Zero(kD);
+      sum[r][n] = accumulate ? hn::LoadU(d, c + r * c_stride + n * kLanes) : hn::Zero(d);
     }
   }
   for (Index k = 0; k < depth; ++k) {
-    V column[kVectors];
+    hn::Vec<Tag> column[kVectors];
 #pragma GCC unroll 8
     for (int n = 0; n < kVectors; ++n) {
-      column[n] = hn::LoadU(kD, b + n * lanes());
-      __builtin_prefetch(b + kAhead * b_stride + n * lanes());
+      column[n] = hn::LoadU(d, b + n * kLanes);
+      __builtin_prefetch(b + kAhead * b_stride + n * kLanes);
     }
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
-      const V broadcast = hn::Set(kD, a[r * a_row]);
+      const hn::Vec<Tag> broadcast = hn::Set(d, a[r * a_row]);
 #pragma GCC unroll 8
       for (int n = 0; n < kVectors; ++n) {
         sum[r][n] = Word::multiply_add(broadcast, column[n], sum[r][n]);
@@ -92,7 +102,7 @@ HWY_INLINE void register_tile(Index depth, const float* HWY_RESTRICT a, Index a_
 #pragma GCC unroll 12
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-    for (int n = 0; n < kVectors; ++n) hn::StoreU(sum[r][n], kD, c + r * c_stride + n * lanes());
+    for (int n = 0; n < kVectors; ++n) hn::StoreU(sum[r][n], d, c + r * c_stride + n * kLanes);
   }
 }
 
@@ -142,22 +152,24 @@ void accumulate(Index rows, Index depth, const float* probs, Index probs_stride,
   for (Index first = 0; first < depth; first += chunk) {
     const Index here = std::min(chunk, depth - first);
     Index column = 0;
-    auto group = [&](auto vectors) {
+    auto group = [&](auto vectors, auto tag) {
+      constexpr int kVectors = decltype(vectors)::value;
       for_row_pieces(rows, [&](auto piece, Index r) {
-        register_tile<Word, decltype(piece)::value, decltype(vectors)::value>(
+        register_tile<Word, decltype(piece)::value, kVectors, decltype(tag)>(
             here, probs + r * probs_stride + first, probs_stride, 1,
             values + first * values_stride + column, values_stride,
             target + r * target_stride + column, target_stride, true);
       });
-      column += decltype(vectors)::value * lanes();
+      column += kVectors * static_cast<Index>(hn::MaxLanes(tag));
     };
     if (rows == 1) {  // one row alone has too few accumulators to hide the latency of an addition
-      while (columns - column >= 8 * lanes()) group(std::integral_constant<int, 8>{});
+      while (columns - column >= 8 * lanes()) group(std::integral_constant<int, 8>{}, kD);
     }
     while (columns - column >= kTileVectors * lanes()) {
-      group(std::integral_constant<int, kTileVectors>{});
+      group(std::integral_constant<int, kTileVectors>{}, kD);
     }
-    while (column < columns) group(std::integral_constant<int, 1>{});
+    while (columns - column >= lanes()) group(std::integral_constant<int, 1>{}, kD);
+    if (column < columns) group(std::integral_constant<int, 1>{}, hn::CappedTag<float, kRowPad>());
   }
 }
 

@@ -18,8 +18,9 @@ inline constexpr Index kHalfPanel = 16;
 /// Queries (rows of a left-hand matrix) are packed in strips of this many; the last strip of a
 /// block has `rest` rows and is packed as [depth][rest].
 inline constexpr Index kStrip = 12;
-/// Rows of accumulators and value tiles are padded to a multiple of this many floats.
-inline constexpr Index kRowPad = 16;
+/// Rows of accumulators and value tiles are padded to a multiple of this many floats; of kHalfPanel
+/// for pairs.
+inline constexpr Index kRowPad = 8;
 /// With at most this many rows, packing keys would cost more than it saves.
 inline constexpr Index kFewRows = 4;
 
@@ -56,7 +57,8 @@ struct TileKernels {
                   float* maximum, float* sum, float* correction);
 
   /// target[r * target_stride + c] += sum_{k < depth} probs[r * probs_stride + k] *
-  /// values[k * values_stride + c], for rows <= kStrip and c < columns (a multiple of kRowPad).
+  /// values[k * values_stride + c], for rows <= kStrip and c < columns (a multiple of kRowPad,
+  /// of kHalfPanel for pairs).
   void (*accumulate)(Index rows, Index depth, const float* probs, Index probs_stride,
                      const float* values, Index values_stride, Index columns, float* target,
                      Index target_stride);
