@@ -144,6 +144,7 @@ class Pass {
 
   void pack_keys(const BlockedTask& task, BlockedScratch& scratch) {
     const size_t kv = kv_index(task.batch_entry, task.head);
+    const Done done{to_pack_[kv]};
     const auto copies = static_cast<size_t>(layout_.copies());
     if (kv >= copies) wait_for(to_attend_[kv - copies]);  // who used this copy before
     BlockedTile tile(layout_, inputs_, scratch);
@@ -158,8 +159,13 @@ class Pass {
       odd_values(task.batch_entry, task.head)[panel] =
           tile.has_odd_values(task.batch_entry, task.head, here);
     }
-    to_pack_[kv].fetch_sub(1, std::memory_order_release);
   }
+
+  // Counts a task as done, also if it throws: nobody may wait for it forever.
+  struct Done {
+    std::atomic<Index>& left;
+    ~Done() { left.fetch_sub(1, std::memory_order_release); }
+  };
 
   // Tasks are handed out in order, so whatever is waited for is in the hands of running workers.
   static void wait_for(const std::atomic<Index>& left) {
@@ -174,6 +180,8 @@ class Pass {
 
   void attend(const BlockedTask& task, BlockedScratch& scratch) {
     const Index part = task.part;
+    const size_t kv = kv_index(task.batch_entry, p_.kv_head(task.head));
+    const Done done{to_attend_[kv]};
     const TokenSet queries = schedule_.queries(task.batch_entry, task.head, task.block);
     assert(queries.count <= layout_.rows);
     BlockedTile worker(layout_, inputs_, scratch);
@@ -182,7 +190,6 @@ class Pass {
     }
     worker.pack_queries(task.batch_entry, task.head, queries);
     start(task, queries, part, scratch);
-    const size_t kv = kv_index(task.batch_entry, p_.kv_head(task.head));
     wait_for(to_pack_[kv]);
 
     const Index count = schedule_.sources(task.batch_entry, task.head, task.block, scratch.sources);
@@ -199,7 +206,6 @@ class Pass {
       }
       passed += here;
     }
-    to_attend_[kv].fetch_sub(1, std::memory_order_release);
     if (layout_.parts == 1) {
       write(task, queries, scratch);
     } else {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <stdexcept>
 #include <vector>
 
 #include "core/dense_schedule.h"
@@ -162,6 +163,28 @@ TEST(BlockedAttention, PassesOnANaNThatAQueryDoesSee) {
   blocked_attention(p, t.inputs(), schedule, t.output_alone(), context);
   for (Index i = 0; i < p.query_len; ++i) {
     EXPECT_EQ(std::isnan(t.output.view().float_row(0, 0, i)[0]), i >= 10) << i;
+  }
+}
+
+class ThrowingSchedule final : public DenseSchedule {
+ public:
+  using DenseSchedule::DenseSchedule;
+  void mask(const Tile& tile, TileMask&) const override {
+    if (tile.head > 0) throw std::runtime_error("a pattern gone wrong");
+  }
+};
+
+// Workers wait for each other's keys; one that fails must not leave the others waiting.
+TEST(BlockedAttention, PassesOnWhatAScheduleThrows) {
+  Problem p = small_problem(300, 300);
+  p.num_heads = p.num_kv_heads = 8;
+  p.mask.causal = true;
+  ProblemTensors t(p);
+  const ThrowingSchedule schedule(p, 16, 32);
+  for (int threads : {1, 2, 3}) {
+    Context context(threads);
+    EXPECT_THROW(blocked_attention(p, t.inputs(), schedule, t.output_alone(), context),
+                 std::runtime_error);
   }
 }
 
