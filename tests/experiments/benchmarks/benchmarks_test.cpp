@@ -123,6 +123,32 @@ TEST(Gate, RefusesNaN) {
   EXPECT_NE(wrong.refused(1e-5), "");
 }
 
+// Blockwise in all but its forward pass, which writes nothing.
+class Silent final : public Attention {
+ public:
+  explicit Silent(const Problem& p)
+      : Attention(p), blockwise_(make_attention(kBlockwise, p, Options(kBlockwise.options))) {}
+  std::unique_ptr<Definition> definition(const Inputs& inputs, Index b, Index head) const override {
+    return blockwise_->definition(inputs, b, head);
+  }
+  Cost cost(int threads) const override { return blockwise_->cost(threads); }
+
+ private:
+  void forward_impl(const Inputs&, const Outputs&, Context&) const override {}
+  std::unique_ptr<const Attention> blockwise_;
+};
+
+TEST(Gate, RefusesAKernelThatWritesNothingWhereTheRightOutputStood) {
+  Variant silent = kBlockwise;
+  silent.make = [](const Problem& p, const Options&) -> std::unique_ptr<const Attention> {
+    return std::make_unique<Silent>(p);
+  };
+  const Options options(kBlockwise.options);
+  EXPECT_EQ(make_attention_subject(kBlockwise, small(), options, 1)->refusal(), "");
+  EXPECT_THAT(make_attention_subject(silent, small(), options, 1)->refusal(),
+              HasSubstr("differs from the definition"));
+}
+
 class WrongSubject final : public Subject {
  public:
   explicit WrongSubject(int& passes) : passes_(passes) {}
