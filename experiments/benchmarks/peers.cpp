@@ -56,6 +56,18 @@ std::vector<std::string> register_peers() {
   } else {
     remarks.push_back("not found: apt package libopenblas0-pthread");
   }
+  if (const std::string version = onednn_version(); !version.empty()) {
+    for (Problem p : dense_problems()) {
+      if (p.key_len > 4096) continue;  // all scores of a head: 1 GiB at 16,384 tokens
+      for (DType dtype : {DType::float32, DType::bfloat16}) {
+        p.dtype = dtype;
+        register_peer("onednn", p, make_onednn_subject);
+      }
+    }
+    remarks.push_back(fmt::format("oneDNN {}", version));
+  } else {
+    remarks.push_back("not found: apt package libdnnl-dev (oneDNN 2)");
+  }
 
   const std::string scripts = LONGATTN_PEER_SCRIPTS;
   const char* ort = std::getenv("ORT_NODE");

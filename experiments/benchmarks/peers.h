@@ -12,6 +12,8 @@
 // to 2^-9 of values that reach 5.
 namespace longattn::benchmarks {
 
+inline constexpr double kFloatBound = 1e-5, kBfloat16Bound = 3e-2;
+
 /// Registers those that are found. Returns a line each about what is found and what is not.
 std::vector<std::string> register_peers();
 
@@ -44,6 +46,16 @@ std::unique_ptr<TileLibrary> make_openblas(Index head_dim);
 std::string openblas_core();  ///< the processor whose kernels OpenBLAS runs; empty: not installed
 std::unique_ptr<Subject> make_tiled_subject(std::unique_ptr<TileLibrary> library,
                                             const Problem& problem, int threads);
+
+/// Attention by primitives of oneDNN 2, head by head: matmul into float32 scores (scaled, and where
+/// causal with a mask of minus infinities added, in the same primitive), softmax, matmul into a
+/// float32 output. For bfloat16 the softmax writes bfloat16. All scores of a head are held, and
+/// causal problems do the work of full ones. The threads are OpenMP's, as in Debian's build.
+///
+/// Takes self-attention. Throws UnsupportedError where the library has no such primitive for this
+/// processor; nullptr where it is not installed.
+std::unique_ptr<Subject> make_onednn_subject(const Problem& problem, int threads);
+std::string onednn_version();  ///< empty: not installed
 
 /// A program in another language, started when first asked and kept. It reads lines and answers
 /// each with one line:

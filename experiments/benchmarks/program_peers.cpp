@@ -23,7 +23,6 @@
 namespace longattn::benchmarks {
 namespace {
 
-constexpr double kFloatBound = 1e-5, kBfloat16Bound = 3e-2;
 constexpr int kPatienceMs = 120'000;
 
 // Memory that another process opens by name, freed with the last who holds it.

@@ -16,8 +16,6 @@
 namespace longattn::benchmarks {
 namespace {
 
-constexpr double kFloatBound = 1e-5;
-
 class TiledSubject final : public Subject {
  public:
   TiledSubject(std::unique_ptr<TileLibrary> library, const Problem& problem, int threads)

@@ -13,6 +13,7 @@
 #include "experiments/benchmarks/peers.h"
 #include "experiments/benchmarks/reporter.h"
 #include "experiments/benchmarks/subject.h"
+#include "experiments/benchmarks/suite.h"
 #include "variants/blockwise.h"
 #include "variants/registry.h"
 
@@ -21,6 +22,7 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 struct ProgramResult {
@@ -172,6 +174,63 @@ TEST(RegisteredSubject, IsAnErrorRowAndNeverTimedWhenTheGateRefusesIt) {
   EXPECT_EQ(reporter.errors(), 1);
   EXPECT_EQ(passes, 0);
 }
+
+class FixedSubject final : public Subject {
+ public:
+  Work work() const override { return {.flops = 1e6}; }
+  double run() override { return 0.1; }
+  std::string refusal() override { return ""; }
+};
+
+TEST(Reporter, HoldsEveryPeerAgainstTheEngineAtTheSameTypeAndShape) {
+  for (const char* name : {"engine/bfloat16/n:8", "engine/float32/n:8", "peer/one/bfloat16/n:8",
+                           "peer/two/bfloat16/n:8", "peer/one/bfloat16/n:9"}) {
+    register_subject(name, small(), 1, [] { return std::make_unique<FixedSubject>(); });
+  }
+  Reporter reporter({});
+  ::testing::internal::CaptureStdout();
+  benchmark::RunSpecifiedBenchmarks(&reporter, ".");
+  const std::string table = ::testing::internal::GetCapturedStdout();
+  benchmark::ClearRegisteredBenchmarks();
+  EXPECT_THAT(table, HasSubstr("\none/bfloat16/n:8 "));
+  EXPECT_THAT(table, HasSubstr("\ntwo/bfloat16/n:8 "));
+  EXPECT_THAT(table, Not(HasSubstr("\none/bfloat16/n:9 "))) << "the engine has no such row";
+}
+
+#ifdef LONGATTN_ONEDNN
+
+TEST(Onednn, PassesTheGate) {
+  for (DType dtype : {DType::float32, DType::bfloat16}) {
+    for (bool causal : {false, true}) {
+      for (int threads : {1, 2}) {
+        Problem p = self_attention(100, 4, 24, causal, dtype);
+        p.batch = 2;
+        p.num_kv_heads = 2;
+        SCOPED_TRACE(shape_name(p, threads));
+        try {
+          EXPECT_EQ(make_onednn_subject(p, threads)->refusal(), "");
+        } catch (const UnsupportedError&) {
+          EXPECT_EQ(dtype, DType::bfloat16) << "which takes AVX-512";
+        }
+      }
+    }
+  }
+}
+
+TEST(Onednn, HasARowForEveryRowOfTheEngineInBfloat16) {
+  const std::string listed = bench("--benchmark_list_tests").out;
+  const std::string engine = "engine/bfloat16/";
+  size_t rows = 0;
+  for (size_t begin = 0; (begin = listed.find(engine, begin)) != std::string::npos; ++rows) {
+    const size_t end = listed.find('\n', begin);
+    const std::string shape = listed.substr(begin, end - begin).substr(engine.size());
+    EXPECT_THAT(listed, HasSubstr("peer/onednn/bfloat16/" + shape + "\n"));
+    begin = end;
+  }
+  EXPECT_GT(rows, 0);
+}
+
+#endif
 
 TEST(PeerProgram, AnswersLineByLine) {
   PeerProgram echo({"cat"});
