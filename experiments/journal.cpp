@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/io/file.h"
+#include "core/io/text.h"
 
 namespace longattn {
 namespace {
@@ -28,7 +29,7 @@ std::string checksum(std::string_view text) {
 
 nlohmann::json open_line(std::string_view line, const std::string& path, Index number) {
   const auto damaged = [&](std::string_view what) {
-    return DataError(fmt::format("{}:{}: damaged record: {}", path, number, what));
+    return DataError(fmt::format("{}:{}: damaged record: {}", path, number, printable(what)));
   };
   if (line.size() < kSealed + 2 || line.substr(line.size() - kSealed, kSeal.size()) != kSeal) {
     throw damaged("no checksum at its end");
@@ -84,9 +85,9 @@ void Journal::append(const nlohmann::json& record) {
                             cut ? "" : "; the last line may be torn"));
 }
 
-bool read_journal(const std::string& path,
+bool read_journal(const std::string& file,
                   const std::function<void(const nlohmann::json&)>& visit) {
-  const std::string text = read_text(path, kLargestJournal);
+  const std::string text = read_text(file, kLargestJournal), path = printable(file);
   if (text.empty()) throw DataError(fmt::format("{}: empty, expected a journal", path));
   Index number = 0;
   for (size_t begin = 0; begin < text.size();) {
@@ -105,7 +106,7 @@ bool read_journal(const std::string& path,
     }
     if (record["schema_version"] != kSchemaVersion) {
       throw DataError(fmt::format("{}:1: schema version {}, this program reads {}", path,
-                                  record["schema_version"].dump(), kSchemaVersion));
+                                  printable(record["schema_version"].dump()), kSchemaVersion));
     }
   }
   return true;

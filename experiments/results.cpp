@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/io/text.h"
 #include "experiments/journal.h"
 #include "experiments/judge/statistics.h"
 #include "experiments/serialize.h"
@@ -20,7 +21,7 @@ CellResult& find_cell(RunResults& results, const json& record) {
   for (CellResult& result : results.cells) {
     if (result.cell.id == id) return result;
   }
-  throw DataError(fmt::format("journal: record of cell {} which is not in the plan", id));
+  throw DataError(fmt::format("record of cell {} which is not in the plan", id));
 }
 
 // What is known of a cell before anything is measured.
@@ -50,6 +51,11 @@ void add_pattern(const json& record, RunResults& results) {
   picture.rows = in.at("rows");
   picture.columns = in.at("columns");
   picture.mass = in.at("mass").get<std::vector<float>>();
+  const auto size = static_cast<Index>(picture.mass.size());
+  if (picture.rows < 1 || size % picture.rows != 0 || size / picture.rows != picture.columns) {
+    throw DataError(
+        fmt::format("pattern of {} x {} bins has {} values", picture.rows, picture.columns, size));
+  }
   results.patterns.push_back(std::move(picture));
 }
 
@@ -77,7 +83,7 @@ void apply_record(const json& record, RunResults& results) {
   } else if (kind == "end") {
     results.provenance.emplace_back("ended", record.at("status").get<std::string>());
   } else {
-    throw DataError("journal: unknown record kind " + kind.dump());
+    throw DataError("unknown record kind " + kind.dump());
   }
 }
 
@@ -110,18 +116,20 @@ RunResults results_from_folder(const std::string& folder) {
   results.folder = folder;
   const std::string path = (std::filesystem::path(folder) / "journal.jsonl").string();
   if (!std::filesystem::exists(path)) {
-    throw IoError(fmt::format("{}: no journal.jsonl in it; expected the folder of a run", folder));
+    throw IoError(
+        fmt::format("{}: no journal.jsonl in it; expected the folder of a run", printable(folder)));
   }
-  bool whole = false;
-  try {
-    whole = read_journal(path, [&](const json& record) { apply_record(record, results); });
-  } catch (const json::exception& error) {
-    throw DataError(fmt::format("{}: {}", path, error.what()));
-  } catch (const std::invalid_argument& error) {
-    throw DataError(fmt::format("{}: {}", path, error.what()));
-  }
+  Index line = 1;  // the header
+  const bool whole = read_journal(path, [&](const json& record) {
+    ++line;
+    try {
+      apply_record(record, results);
+    } catch (const std::exception& error) {
+      throw DataError(fmt::format("{}:{}: {}", printable(path), line, printable(error.what())));
+    }
+  });
   if (results.experiment.empty() && results.cells.empty()) {
-    throw DataError(fmt::format("{}: holds no run, only a header", path));
+    throw DataError(fmt::format("{}: holds no run, only a header", printable(path)));
   }
   if (!whole) results.provenance.emplace_back("journal", "the last line is torn and left out");
   finish_results(results);

@@ -66,11 +66,11 @@ struct Write {
 struct Read {
   const json& in;
   void operator()(const char* name, std::optional<double>& value) const {
-    if (in.contains(name)) value = number_from(in[name]);
+    if (in.contains(name)) value = number_from(in.at(name));
   }
   void operator()(const char* name, std::optional<Estimate>& value) const {
     if (!in.contains(name)) return;
-    const json& three = in[name];
+    const json& three = in.at(name);
     value = Estimate{number_from(three.at(0)), number_from(three.at(1)), number_from(three.at(2))};
   }
 };
@@ -98,16 +98,18 @@ Problem problem_from_json(const json& in) {
   p.key_len = in.at("key_len");
   p.head_dim = in.at("head_dim");
   p.value_dim = in.at("value_dim");
-  p.dtype = enumerator(dtype_from_string(in.at("dtype").get<std::string>()), in["dtype"]);
+  p.dtype = enumerator(dtype_from_string(in.at("dtype").get<std::string>()), in.at("dtype"));
   p.mask.causal = in.at("causal");
-  if (in.contains("scale")) p.scale = in["scale"].get<double>();
-  if (in.contains("key_lengths")) p.mask.key_lengths = in["key_lengths"].get<std::vector<Index>>();
+  if (in.contains("scale")) p.scale = in.at("scale").get<double>();
+  if (in.contains("key_lengths"))
+    p.mask.key_lengths = in.at("key_lengths").get<std::vector<Index>>();
   if (in.contains("document_ids")) {
-    p.mask.document_ids = in["document_ids"].get<std::vector<Index>>();
+    p.mask.document_ids = in.at("document_ids").get<std::vector<Index>>();
   }
   if (in.contains("alibi_slopes")) {
-    p.mask.alibi_slopes = in["alibi_slopes"].get<std::vector<double>>();
+    p.mask.alibi_slopes = in.at("alibi_slopes").get<std::vector<double>>();
   }
+  validate(p);
   return p;
 }
 
@@ -167,15 +169,16 @@ json measurements_to_json(const CellResult& result) {
 }
 
 void apply_measurements(const json& in, CellResult& result) {
-  result.status = enumerator(status_from_string(in.at("status").get<std::string>()), in["status"]);
-  if (in.contains("reason")) result.reason = in["reason"];
+  result.status =
+      enumerator(status_from_string(in.at("status").get<std::string>()), in.at("status"));
+  if (in.contains("reason")) result.reason = in.at("reason");
   if (in.contains("round_seconds")) {
-    for (double seconds : in["round_seconds"].get<std::vector<double>>()) {
+    for (double seconds : in.at("round_seconds").get<std::vector<double>>()) {
       result.round_seconds.push_back(seconds);
     }
   }
-  if (in.contains("sampled_rows")) result.sampled_rows = in["sampled_rows"];
-  if (in.contains("declared_exact")) result.declared_exact = in["declared_exact"];
+  if (in.contains("sampled_rows")) result.sampled_rows = in.at("sampled_rows");
+  if (in.contains("declared_exact")) result.declared_exact = in.at("declared_exact");
   for_each_measurement(result, Read{in});
 }
 
