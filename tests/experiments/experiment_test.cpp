@@ -6,6 +6,9 @@
 #include <locale>
 
 #include "core/error.h"
+#include "core/io/text.h"
+#include "experiments/plan.h"
+#include "tests/core/reader_testing.h"
 #include "tests/experiments/config_testing.h"
 
 namespace longattn {
@@ -427,6 +430,59 @@ TEST(Experiment, NumbersDoNotDependOnTheLocale) {
   EXPECT_DOUBLE_EQ(e.measure.min_time_s, 0.0015);
   EXPECT_EQ(e.variants.at(0).options.number("ratio"), 0.25);
   EXPECT_EQ(after, before);
+}
+
+// Whatever comes, the answer is an experiment with its plan or the mistakes, told by place.
+TEST(Experiment, MutatedConfigsArePlannedOrRefusedAndNothingElse) {
+  const TemporaryFolder folder;
+  write_tiny_trace(folder / "t.safetensors");
+  Mutations mutations;
+  mutations.seeds = {
+      "longattn: 1\nname: \"q\\x41\"\ninputs:\n  - gaussian: {temperature: 1.5, seed: 1}\n"
+      "problem:\n  lengths: [16, 32]  # tokens\n  causal: true\nvariants:\n  - tiny:\n"
+      "      sweep: {window: [1, 2]}\n      pattern: 'fixed'\n  - plain\n"
+      "measure: {min_time: 20ms}\nlimits: {memory: 1GiB}\ndescription: |\n  block\n  text\n",
+      "longattn: 1\nname: t\nthreads: [1, 2]\ninputs: [{trace: t.safetensors, layer: 1}]\n"
+      "problem: {lengths: 16, scale: 0.5}\nvariants: [plain, {tiny: {tokens: [0], stride: 4}}]\n"
+      "measure: {rounds: 3, error_rows: 12, patterns: false}\nlimits: {time: 2m, max_cells: 5}\n"};
+  mutations.tokens = {"[",         "]",
+                      "{",         "}",
+                      ":",         ": ",
+                      "- ",        "\n",
+                      "\n  ",      "'",
+                      "\"",        "&a ",
+                      "*a",        "!t ",
+                      "<<",        "? ",
+                      "|",         ">-",
+                      "---",       "...",
+                      "\t",        "\xef\xbb\xbf",
+                      "\r",        "\\x",
+                      "#",         ",",
+                      "%",         "@",
+                      "`",         "~",
+                      "\xc3",      "\xed\xa0\x80",
+                      "0",         "-1",
+                      "010",       "1e400",
+                      "nan",       "9223372036854775807",
+                      "sweep",     "a: a",
+                      "/dev/zero", "t.safetensors"};
+  mutations.path = folder / "mutant.yaml";
+  mutations.rounds = 6'000;
+  mutations.bounded = false;  // a tree is larger than its text
+  mutations.check = [&](const Error& error) {
+    const std::string_view message = error.what();
+    EXPECT_THAT(message, HasSubstr(mutations.path));
+    for (std::string_view rest = message; !rest.empty();) {
+      const std::string_view line = rest.substr(0, rest.find('\n'));
+      EXPECT_EQ(printable(line), line);
+      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    }
+  };
+  const MutationCounts counts = read_mutations(mutations, [](const std::string& path) {
+    make_plan(read_experiment(path, tiny_variants()));
+  });
+  EXPECT_GT(counts.read, 0);
+  EXPECT_GT(counts.refused, 0);
 }
 
 }  // namespace

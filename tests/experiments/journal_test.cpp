@@ -3,20 +3,28 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <vector>
 
 #include "core/error.h"
+#include "experiments/report/csv.h"
+#include "experiments/report/html.h"
+#include "experiments/report/tables.h"
+#include "experiments/results.h"
+#include "experiments/serialize.h"
+#include "tests/core/reader_testing.h"
+#include "tests/experiments/report_fixture.h"
+#include "tests/temporary_folder.h"
 
 namespace longattn {
 namespace {
 
 namespace fs = std::filesystem;
 
-class JournalFile : public testing::Test {
+class JournalFile : public ::testing::Test {
  protected:
   JournalFile() {
     std::string pattern = (fs::temp_directory_path() / "longattn-journal-XXXXXX").string();
@@ -85,38 +93,124 @@ TEST_F(JournalFile, RefusesAnotherSchema) {
 
 TEST_F(JournalFile, IsNeverOverwritten) { EXPECT_THROW(Journal again(path_), CreateError); }
 
-// Random damage of any kind: a clear error or a shorter journal, never a crash.
-TEST_F(JournalFile, SurvivesMutation) {
-  const char* wanted = std::getenv("LONGATTN_MUTATIONS");
-  const int mutations = wanted != nullptr ? std::atoi(wanted) : 2000;
-  std::uint64_t state = 7;
-  const auto draw = [&](size_t bound) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return static_cast<size_t>(state >> 33) % bound;
-  };
-  for (int n = 0; n < mutations; ++n) {
-    std::string damaged = text_;
-    for (size_t k = 0; k <= draw(3); ++k) {
-      const size_t at = draw(damaged.size());
-      switch (draw(3)) {
-        case 0:
-          damaged[at] = static_cast<char>(draw(256));
-          break;
-        case 1:
-          damaged.erase(at, 1 + draw(20));
-          break;
-        default:
-          damaged.insert(at, 1 + draw(5), static_cast<char>(draw(256)));
-      }
-      if (damaged.empty()) break;
-    }
-    rewrite(damaged);
-    try {
-      read();
-      EXPECT_LE(seen_.size(), 3u);
-    } catch (const DataError&) {
-    }
+class JournalMutations : public ::testing::Test {
+ protected:
+  JournalMutations() {
+    mutations_.path = folder_ / "journal.jsonl";
+    mutations_.tokens = {"{",
+                         "}",
+                         "[",
+                         "]",
+                         ",",
+                         ":",
+                         "\"",
+                         "\\u0000",
+                         "\xff",
+                         "\n",
+                         "0",
+                         "-1",
+                         "1.5",
+                         "1e308",
+                         "9223372036854775807",
+                         "18446744073709551615",
+                         "null",
+                         "true",
+                         "inf",
+                         "nan",
+                         "kind",
+                         "time",
+                         "end",
+                         "crc",
+                         "\x1b[0m"};
+    mutations_.rounds = 2'000;
+    mutations_.bounded = false;  // JSON in memory is larger than its text
+    mutations_.check = [&](const Error& error) {
+      EXPECT_NE(dynamic_cast<const DataError*>(&error), nullptr) << error.what();
+      expect_one_line(error.what(), mutations_.path + ":");
+    };
   }
+  // What `longattn report` does, but for the plots.
+  void report() const {
+    const RunResults results = results_from_folder(folder_.path());
+    terminal_table(results);
+    PageParts parts;
+    parts.blocks = arrange(results);
+    parts.csv = to_csv(result_table(results));
+    report_page(results, parts);
+  }
+  TemporaryFolder folder_;
+  Mutations mutations_;
+};
+
+std::string sealed(const std::vector<std::string>& records) {
+  std::string text;
+  for (const std::string& record : records) text += journal_line(nlohmann::json::parse(record));
+  return text;
+}
+
+// A run as it is written: header, run, cells, what was measured, end.
+std::vector<std::string> records() {
+  RunResults results = testing::realistic_results();
+  std::vector<std::string> lines = {R"({"kind":"header","schema_version":1})"};
+  lines.push_back(nlohmann::json{{"kind", "run"},
+                                 {"experiment", results.experiment},
+                                 {"command", results.command},
+                                 {"config", "a\nb"},
+                                 {"provenance", nlohmann::json::parse(R"([["compiler","g++"]])")}}
+                      .dump());
+  const std::vector<CellResult> cells = {results.cells[3], results.cells[23], results.cells[27]};
+  for (const CellResult& cell : cells) {
+    const nlohmann::json planned = {{"status", "ok"}, {"growth_time", 1}};
+    lines.push_back(
+        nlohmann::json{{"kind", "cell"}, {"cell", to_json(cell.cell)}, {"planned", planned}}
+            .dump());
+  }
+  for (const CellResult& cell : cells) {
+    lines.push_back(nlohmann::json{
+        {"kind", "error"}, {"id", cell.cell.id}, {"result", measurements_to_json(cell)}}
+                        .dump());
+  }
+  const nlohmann::json picture = {{"rows", 2}, {"columns", 2}, {"mass", {1.0, 0.0, 0.5, 0.5}}};
+  lines.push_back(
+      nlohmann::json{{"kind", "pattern"}, {"id", cells[0].cell.id}, {"pattern", picture}}.dump());
+  lines.push_back(R"({"kind":"end","status":"complete"})");
+  return lines;
+}
+
+TEST_F(JournalMutations, StartFromAJournalThatIsReported) {
+  write_quickly(mutations_.path, sealed(records()));
+  report();
+  EXPECT_EQ(results_from_folder(folder_.path()).cells.size(), 3u);
+}
+
+TEST_F(JournalMutations, OfTheFileAreReportedOrRefusedAndNothingElse) {
+  mutations_.seeds = {sealed(records()), sealed({records()[0], records()[1]})};
+  const MutationCounts counts = read_mutations(mutations_, [&](const std::string&) { report(); });
+  EXPECT_GT(counts.read, 0) << "a torn last line is forgiven";
+  EXPECT_GT(counts.refused, 0);
+}
+
+// Damage before the checksum is made: what a hand or another program wrote. Each mutant takes the
+// place of the first record of its kind.
+TEST_F(JournalMutations, WithGoodChecksumsAreReportedOrRefusedAndNothingElse) {
+  std::map<std::string, size_t> first;
+  const std::vector<std::string> good = records();
+  for (size_t n = 0; n < good.size(); ++n) {
+    const std::string kind = nlohmann::json::parse(good[n])["kind"];
+    if (first.emplace(kind, n).second) mutations_.seeds.push_back(good[n]);
+  }
+  const MutationCounts counts = read_mutations(mutations_, [&](const std::string& path) {
+    const auto mutant = nlohmann::json::parse(read_text(path, 1 << 20), nullptr, false);
+    if (!mutant.is_object()) throw DataError(path + ": not JSON any more");
+    const auto kind = mutant.find("kind");
+    const auto place = first.find(kind != mutant.end() && kind->is_string() ? *kind : "");
+    std::vector<std::string> lines = good;
+    lines[place == first.end() ? good.size() - 1 : place->second] = mutant.dump();
+    write_quickly(path, sealed(lines));
+    report();
+  });
+  EXPECT_GT(counts.read, 0);
+  EXPECT_GT(counts.refused, 0);
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include "core/random.h"
 #include "tests/experiments/config_testing.h"
 
 namespace longattn {
@@ -176,57 +175,6 @@ TEST(YamlTree, WhatIsNotARegularFileIsRefusedAtOnce) {
 TEST(YamlTree, NamesOfFilesAreEscapedInMessages) {
   EXPECT_THAT([] { read_yaml("/absent/\x1b]0;x\x07.yaml"); },
               ::testing::ThrowsMessage<IoError>(HasSubstr("\\x1b]0;x\\x07.yaml")));
-}
-
-// Random damage to a config: whatever comes, the answer is a tree or one of our errors.
-TEST(YamlTree, DamagedTextGivesATreeOrAConfigError) {
-  const std::string seedling =
-      "longattn: 1\nname: \"q\\x41\"\ninputs:\n  - gaussian: {temperature: 1.5, seed: 1}\n"
-      "problem:\n  lengths: [16, 32]  # tokens\n  causal: true\nvariants:\n  - tiny:\n"
-      "      sweep: {window: [1, 2]}\n      pattern: 'fixed'\n  - plain\nmeasure: {min_time: "
-      "20ms}\n"
-      "limits: {memory: 1GiB}\ndescription: |\n  block\n  text\n";
-  const std::vector<std::string> pieces = {
-      "[",     "]",   "{",    "}",  ":",  ": ", "- ", "\n",  "\n  ", "'",    "\"",
-      "&a ",   "*a",  "!t ",  "<<", "? ", "|",  ">-", "---", "...",  "\t",   "\xef\xbb\xbf",
-      "\r",    "\\x", "a: a", "#",  ",",  "%",  "@",  "`",   "~",    "\xc3", "\xed\xa0\x80",
-      "1e400", "010"};
-  const TemporaryFolder folder;
-  const CounterRandom random(20240607);
-  std::uint64_t draw = 0;
-  int accepted = 0, refused = 0;
-  for (int round = 0; round < 6000; ++round) {
-    std::string text = seedling;
-    for (std::uint64_t n = random.below(draw++, 6) + 1; n > 0; --n) {
-      const size_t at = random.below(draw++, text.size() + 1);
-      const size_t count = std::min<size_t>(random.below(draw++, 8), text.size() - at);
-      switch (random.below(draw++, 4)) {
-        case 0:
-          text.erase(at, count);
-          break;
-        case 1:
-          text.insert(at, pieces[random.below(draw++, pieces.size())]);
-          break;
-        case 2:
-          text.insert(at, 1, static_cast<char>(random.below(draw++, 256)));
-          break;
-        default:
-          text.insert(at, text.substr(random.below(draw++, text.size() + 1), 40));
-          break;
-      }
-    }
-    try {
-      read_text(folder, text);
-      ++accepted;
-    } catch (const ConfigError& error) {
-      ++refused;
-      ASSERT_NE(std::string_view(error.what()), "") << text;
-    } catch (const std::exception& error) {
-      FAIL() << error.what() << "\nround " << round << ":\n" << text;
-    }
-  }
-  EXPECT_GT(accepted, 0);
-  EXPECT_GT(refused, 0);
 }
 
 }  // namespace
