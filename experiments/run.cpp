@@ -26,7 +26,6 @@
 #include "experiments/measure/worker.h"
 #include "experiments/progress.h"
 #include "experiments/provenance.h"
-#include "experiments/report/report.h"
 #include "experiments/results.h"
 #include "experiments/serialize.h"
 
@@ -162,7 +161,6 @@ class Runner {
     record({{"kind", "end"}, {"status", stop_.load() == 0 ? "complete" : "interrupted"}});
     finish_results(results_);
     progress_.finish();
-    write_report(results_, path_);
     return std::move(results_);
   }
 

@@ -17,8 +17,7 @@ struct RunSettings {
 };
 
 /// Runs a plan to its end, one worker process per measurement, and leaves in the folder:
-/// journal.jsonl (everything measured, as it is measured), config.yaml (a copy), results.csv,
-/// report.html, plots/.
+/// journal.jsonl (everything measured, as it is measured) and config.yaml (a copy).
 ///
 /// Order: the error pass of every cell; memory and pattern of those that passed; then rounds of
 /// timing, interleaved over cells in an order drawn from the seed. Failures become rows and the run

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <csignal>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <string_view>
 
+#include "core/error.h"
 #include "core/io/file.h"
 #include "experiments/cli/commands.h"
 #include "experiments/exit_codes.h"
@@ -86,16 +88,25 @@ int run(const RunArguments& arguments, const Invocation& invocation) {
   catch_signals();
   const RunResults results = run_experiment(
       experiment, plan, {arguments.output, command_line(invocation.arguments)}, stop_signal);
+  std::exception_ptr failure;  // of the report: what was measured is printed all the same
+  try {
+    write_report(results, results.folder);
+  } catch (const IoError&) {
+    failure = std::current_exception();
+  }
   std::signal(SIGPIPE, SIG_DFL);  // `| head` ends the printing without a word
   if (arguments.json) {
     print_json(results);
   } else {
     print_table(results, stdout);
   }
-  const std::filesystem::path folder(results.folder);
-  fmt::print(stderr, "report:  {}\ntable:   {}\n", (folder / "report.html").string(),
-             (folder / "results.csv").string());
   if (stop_signal != 0) fmt::print(stderr, "interrupted: the report holds what was measured\n");
+  for (const auto& [name, file] :
+       {std::pair("report: ", "report.html"), {"table:  ", "results.csv"}}) {
+    const std::filesystem::path path = std::filesystem::path(results.folder) / file;
+    if (std::filesystem::exists(path)) fmt::print(stderr, "{} {}\n", name, path.string());
+  }
+  if (failure) std::rethrow_exception(failure);
   return exit_code(results);
 }
 
@@ -116,7 +127,8 @@ void add_run(CLI::App& app, const Invocation& invocation, Action& chosen) {
       "Each measurement runs in a process of its own, within limits.time and limits.memory; a\n"
       "variant that crashes, hangs or runs out of memory becomes a row and the run goes on.\n"
       "The table goes to standard output, progress to standard error.\n"
-      "Exit code 0: every cell is ok, skipped or unsupported; 1: some cell failed.");
+      "Exit code 0: every cell is ok, skipped or unsupported; 1: some cell failed;\n"
+      "74: a file could not be written, or the plots could not be drawn (the rest is there).");
   command->callback(
       [&, arguments] { chosen = [&, arguments] { return run(*arguments, invocation); }; });
 }

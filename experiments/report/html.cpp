@@ -125,8 +125,14 @@ std::string plots_section(const PageParts& parts, bool errors, size_t& number) {
     if ((plot.kind == Plot::Kind::error) != errors) continue;
     figures += figure(plot.svg, ++number, plot.caption);
   }
-  text += figures.empty() ? "<p>Nothing was measured that could be drawn.</p>\n"
-                          : "<div class=\"figures\">\n" + figures + "</div>\n";
+  if (!parts.no_plots.empty()) {
+    text += fmt::format("<p class=\"bad\">The plots could not be drawn: {}</p>\n",
+                        html(parts.no_plots));
+  } else if (figures.empty()) {
+    text += "<p>Nothing was measured that could be drawn.</p>\n";
+  } else {
+    text += "<div class=\"figures\">\n" + figures + "</div>\n";
+  }
   return text + "</section>\n";
 }
 

@@ -12,7 +12,8 @@ namespace longattn {
 struct PageParts {
   std::vector<Block> blocks;
   std::vector<Plot> plots;
-  std::string csv;  ///< offered for download
+  std::string no_plots;  ///< why there are none; empty when they were drawn
+  std::string csv;       ///< offered for download
 };
 
 /// The whole report.html: one file that opens from disk, loads nothing, reads without scripts, in

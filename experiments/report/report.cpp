@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <exception>
 
 #include "core/error.h"
 #include "core/io/file.h"
@@ -25,8 +26,15 @@ void write_report(const RunResults& results, const std::string& folder) {
   parts.csv = to_csv(result_table(results));
   write_text(folder + "/results.csv", parts.csv);
   parts.blocks = arrange(results);
-  parts.plots = draw_plots(parts.blocks, folder);
+  std::exception_ptr failure;
+  try {
+    parts.plots = draw_plots(parts.blocks, folder);
+  } catch (const IoError& error) {
+    parts.no_plots = error.what();
+    failure = std::current_exception();
+  }
   write_text(folder + "/report.html", report_page(results, parts));
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace longattn

@@ -14,8 +14,9 @@ void print_table(const RunResults& results, std::FILE* out);
 
 /// Writes `results.csv`, `plots/*.{dat,gp,svg,pdf}` and `report.html` (which needs no other file)
 /// into `folder`, which must exist. Each file is complete or absent: written beside, then renamed.
-/// The CSV is written first, so that it survives a failure of the plots. Throws IoError when a file
-/// cannot be written, or when gnuplot is missing, fails or takes too long. About 0.2 s a plot.
+/// Throws IoError when a file cannot be written, or when gnuplot is missing, fails or takes too
+/// long; then the CSV and the page are written all the same, and the page says why it has no plots.
+/// About 0.2 s a plot.
 void write_report(const RunResults& results, const std::string& folder);
 
 }  // namespace longattn

@@ -157,6 +157,35 @@ TEST_F(Run, OfGoodCellsExitsZeroAndNamesTheReport) {
   EXPECT_LT(cells.at("longformer").captured_mass->value, 1);
 }
 
+// Its PATH holds a gnuplot that fails, or none at all.
+TEST_F(Run, WithoutPlotsStillWritesTheTableAndExits74) {
+  const fs::path config = write_config("[full, zero]", kQuick);
+  const fs::path programs = folder_ / "bin";
+  fs::create_directory(programs);
+  const std::string before = std::getenv("PATH");
+  for (const std::string reason : {"gnuplot: not found", "out of ink &amp; paper"}) {
+    if (reason != "gnuplot: not found") {
+      std::ofstream(programs / "gnuplot") << "#!/bin/sh\necho 'out of ink & paper'\nexit 1\n";
+      fs::permissions(programs / "gnuplot", fs::perms::owner_all);
+    }
+    setenv("PATH", programs.c_str(), 1);
+    const int code = call(LONGATTN_PROGRAM, {"run", config.string(), "--output", results_folder()});
+    const std::string table = out();
+    const int again = call(LONGATTN_PROGRAM, {"report", results_folder()});
+    setenv("PATH", before.c_str(), 1);
+    EXPECT_EQ(code, 74) << err();
+    EXPECT_EQ(again, 74) << err();
+    EXPECT_EQ(out(), table);
+    EXPECT_NE(table.find("full"), std::string::npos);
+    EXPECT_NE(err().find("longattn: error: gnuplot: "), std::string::npos) << err();
+    EXPECT_NE(slurp(folder_ / "results" / "results.csv").find("\r\n"), std::string::npos);
+    const std::string page = slurp(folder_ / "results" / "report.html");
+    EXPECT_NE(page.find("The plots could not be drawn: gnuplot"), std::string::npos);
+    EXPECT_NE(page.find(reason), std::string::npos);
+    fs::remove_all(results_folder());
+  }
+}
+
 TEST_F(Run, RefusesAFolderThatAnotherRunHolds) {
   fs::create_directories(results_folder());
   const int lock = open((folder_ / "results" / "LOCK").c_str(), O_RDWR | O_CREAT, 0644);
