@@ -102,19 +102,22 @@ void measure_errors(Task& task, CellResult& result) {
 // |weights| of the first head: the mean over some queries of a bin, summed over its keys.
 json draw_pattern(const Task& task) {
   const Problem& p = task.attention->problem();
-  const Index rows = std::min(kPictureSide, p.query_len);
-  const Index columns = std::min(kPictureSide, p.key_len);
+  // Bins of equal size (but for the last): uneven ones would draw stripes.
+  const auto per_bin = [](Index len) { return std::max<Index>(len - 1, 0) / kPictureSide + 1; };
+  const Index queries_per_bin = per_bin(p.query_len), keys_per_bin = per_bin(p.key_len);
+  const Index rows = (p.query_len + queries_per_bin - 1) / queries_per_bin;
+  const Index columns = (p.key_len + keys_per_bin - 1) / keys_per_bin;
   std::vector<float> mass(static_cast<size_t>(rows * columns), 0.0f);
   const auto definition = task.attention->definition(task.inputs, 0, 0);
   for (Index r = 0; r < rows; ++r) {
-    const Index first = r * p.query_len / rows, last = (r + 1) * p.query_len / rows;
+    const Index first = r * queries_per_bin, last = std::min(first + queries_per_bin, p.query_len);
     std::vector<Index> queries;
     const Index drawn = std::min(last - first, kQueriesPerBin);
     for (Index n = 0; n < drawn; ++n) queries.push_back(first + n * (last - first) / drawn);
     const Eigen::MatrixXd weights = definition->rows(queries).weights.cwiseAbs();
     for (Index c = 0; c < columns; ++c) {
-      const Index begin = c * p.key_len / columns, end = (c + 1) * p.key_len / columns;
-      const double sum = weights.middleCols(begin, end - begin).sum();
+      const Index begin = c * keys_per_bin, count = std::min(keys_per_bin, p.key_len - begin);
+      const double sum = weights.middleCols(begin, count).sum();
       mass[static_cast<size_t>(r * columns + c)] =
           static_cast<float>(sum / static_cast<double>(drawn));
     }
