@@ -44,9 +44,9 @@ std::string status_cell(const CellResult& result) {
 std::string summary_row(const Block& block, const Series& series, const CellResult& result) {
   const auto length = static_cast<double>(result.cell.problem.key_len);
   const auto speed = speed_against_full(block, result);
-  std::string text =
-      fmt::format("<tr{}><td class=\"text label\">{}</td>",
-                  series.cells.front() == &result ? " class=\"first\"" : "", html(series.label));
+  std::string text = fmt::format(
+      "<tr data-cell=\"{}\"{}><td class=\"text label\"><div>{}</div></td>", html(result.cell.id),
+      series.cells.front() == &result ? " class=\"first\"" : "", html(series.label));
   text += figure_cell(length, grouped(result.cell.problem.key_len));
   text += estimate_cell(result.time_s, duration);
   text += figure_cell(speed ? std::optional(speed->value) : std::nullopt,
@@ -97,7 +97,7 @@ std::string failure_table(const RunResults& results) {
   for (const CellResult& result : results.cells) {
     if (result.status == Status::ok) continue;
     rows += fmt::format(
-        "<tr><td class=\"text\">{}</td><td class=\"text label\">{}</td><td>{}</td>"
+        "<tr><td class=\"text\">{}</td><td class=\"text label\"><div>{}</div></td><td>{}</td>"
         "<td class=\"text bad\">{}</td><td class=\"text wrap\">{}</td></tr>\n",
         html(result.cell.input.label), html(short_label(result.cell, results.cells)),
         grouped(result.cell.problem.key_len), to_string(result.status), html(result.reason));

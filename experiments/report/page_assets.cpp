@@ -17,7 +17,7 @@ const std::string_view kPageStyle = R"css(
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body {
-  margin: 0 auto; padding: 3rem clamp(1rem, 4vw, 3rem) 4rem; max-width: 72rem;
+  margin: 0 auto; padding: 3rem clamp(1rem, 3vw, 3rem) 4rem; max-width: 78rem;
   background: var(--paper); color: var(--ink);
   font: 1.0625rem/1.58 Charter, "Bitstream Charter", "Iowan Old Style", "Palatino Linotype",
     Palatino, Georgia, "Times New Roman", serif;
@@ -43,28 +43,29 @@ ul.findings li { margin: .28rem 0; }
 ul.findings li::marker { color: var(--soft); }
 .bad { color: var(--bad); }
 .note { color: var(--soft); }
-.scroll { overflow: auto; max-height: 40rem; max-width: 100%; border-top: 1.5px solid var(--ink);
+.scroll { overflow: auto; max-height: max(40rem, 92vh); max-width: 100%; border-top: 1.5px solid var(--ink);
   border-bottom: 1.5px solid var(--ink); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums;
   line-height: 1.35; overflow-wrap: normal; }
 caption, figcaption { text-align: left; line-height: 1.45; }
 thead th { position: sticky; top: 0; background: var(--paper); font-weight: 600;
   vertical-align: bottom; box-shadow: 0 1px 0 var(--ink); white-space: nowrap; }
-th, td { padding: .3rem .65rem; text-align: right; white-space: nowrap; }
+th, td { padding: .3rem .41rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { padding-left: .15rem; }
 th.text, td.text { text-align: left; }
 td.wrap { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
-td.label { max-width: 22rem; white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
+td.label div { width: max-content; max-width: 22rem; white-space: normal; }
 tbody tr.first td { border-top: 1px solid var(--hair); }
 tbody tr:first-child td { border-top: 0; }
 tbody tr:hover td { background: var(--panel); }
 td small { color: var(--soft); font-size: .88em; }
 td.none { color: var(--soft); }
-th button { all: unset; cursor: pointer; }
+th button { all: unset; cursor: pointer; position: relative; }
 th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-th button::after { content: " \2195"; color: var(--soft); font-weight: 400; opacity: .55; }
-th[aria-sort="ascending"] button::after { content: " \2191"; opacity: 1; }
-th[aria-sort="descending"] button::after { content: " \2193"; opacity: 1; }
+th button::after { content: "\2195"; position: absolute; left: 100%; color: var(--soft);
+  font-weight: 400; opacity: .55; }
+th[aria-sort="ascending"] button::after { content: "\2191"; opacity: 1; }
+th[aria-sort="descending"] button::after { content: "\2193"; opacity: 1; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr));
   gap: 1.6rem 2.4rem; }
 .patterns { display: grid; gap: 1.4rem 1.6rem;
