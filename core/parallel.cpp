@@ -10,6 +10,7 @@
 
 #ifndef LONGATTN_STD_THREAD
 #include <tbb/global_control.h>
+#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 #endif
@@ -67,8 +68,8 @@ void ThreadArena::for_each(Index count, const std::function<void(Index, int)>& b
 
 struct ThreadArena::Impl {
   explicit Impl(int threads) : arena(threads) {
-    // oneTBB makes as many workers as there are cores unless told otherwise.
-    if (threads > static_cast<int>(std::thread::hardware_concurrency())) {
+    // oneTBB makes as many workers as this process has cores, and warns when asked for more.
+    if (threads > tbb::info::default_concurrency()) {
       control.emplace(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(threads));
     }
   }
