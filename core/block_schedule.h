@@ -61,6 +61,7 @@ class TileMask {
 struct Tile {
   Index batch_entry = 0, head = 0;
   TokenSet queries, keys;
+  Index source = 0;  ///< number of the source that the keys are of, among those of the block
 };
 
 /// What the blocked engine computes: query blocks, and for each the keys that it reads, as data. A

@@ -1,6 +1,7 @@
 #include "core/blocked_attention.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cassert>
 #include <cmath>
@@ -27,15 +28,22 @@ struct PartState {
   float *accumulator, *maximum, *sum;
 };
 
+// Where a pass starts from, nullptr: nothing seen yet; and where it leaves its result, nullptr: in
+// the outputs, which then are given.
+struct PassEnds {
+  const SoftmaxState* from = nullptr;
+  const SoftmaxState* to = nullptr;
+  const Outputs* outputs = nullptr;
+};
+
 class Pass {
  public:
   Pass(const Problem& problem, const Inputs& inputs, const BlockSchedule& schedule,
-       const Outputs* outputs, const SoftmaxState* state, Context& context)
+       const PassEnds& ends, Context& context)
       : p_(problem),
         inputs_(inputs),
         schedule_(schedule),
-        outputs_(outputs),
-        state_(state),
+        ends_(ends),
         context_(context),
         layout_(problem, schedule) {}
 
@@ -199,10 +207,12 @@ class Pass {
                         [&](Index n, const KeySource& s) { return n + tiles_of(s); });
     const Index first = part * tiles / layout_.parts, last = (part + 1) * tiles / layout_.parts;
     Index passed = 0;
-    for (const KeySource& source : sources) {
+    for (Index s = 0; s < count; ++s) {
+      const KeySource& source = sources[static_cast<size_t>(s)];
       const Index here = tiles_of(source);
       for (Index n = std::max(first - passed, Index{0}); n < std::min(here, last - passed); ++n) {
-        attend_tile(task, queries, source, n, worker);
+        Tile tile{task.batch_entry, task.head, queries, {}, s};
+        attend_tile(tile, source, n, worker);
       }
       passed += here;
     }
@@ -236,19 +246,17 @@ class Pass {
     std::fill_n(scratch.accumulator.data(), queries.count * layout_.value_columns, 0.0f);
     std::fill_n(scratch.maximum.data(), queries.count, kNothing);
     std::fill_n(scratch.sum.data(), queries.count, 0.0f);
-    if (state_ == nullptr || part > 0) return;
+    if (ends_.from == nullptr || part > 0) return;
     for (Index r = 0; r < queries.count; ++r) {
       const Index query = queries[r];
-      std::copy_n(state_->accumulator.row(task.batch_entry, task.head, query), p_.value_dim,
+      std::copy_n(ends_.from->accumulator.row(task.batch_entry, task.head, query), p_.value_dim,
                   scratch.accumulator.data() + r * layout_.value_columns);
-      scratch.maximum[r] = *state_->maximum.row(task.batch_entry, task.head, query);
-      scratch.sum[r] = *state_->sum.row(task.batch_entry, task.head, query);
+      scratch.maximum[r] = *ends_.from->maximum.row(task.batch_entry, task.head, query);
+      scratch.sum[r] = *ends_.from->sum.row(task.batch_entry, task.head, query);
     }
   }
 
-  void attend_tile(const BlockedTask& task, const TokenSet& queries, const KeySource& source,
-                   Index n, BlockedTile& worker) {
-    Tile tile{task.batch_entry, task.head, queries, {}};
+  void attend_tile(Tile& tile, const KeySource& source, Index n, BlockedTile& worker) {
     if (!source.keys.contiguous()) {
       const Index begin = n * schedule_.key_block();
       tile.keys =
@@ -260,9 +268,9 @@ class Pass {
     const Index end = std::min(begin + key_step(), source.keys.begin + source.keys.count);
     tile.keys = {begin, end - begin};
     const float* panels = nullptr;
-    const Index kv_head = p_.kv_head(task.head);
+    const Index kv_head = p_.kv_head(tile.head);
     if (layout_.panels > 0) {
-      panels = packed_keys(task.batch_entry, kv_head) + begin * layout_.depth;
+      panels = packed_keys(tile.batch_entry, kv_head) + begin * layout_.depth;
     }
     worker.attend(tile, {std::max(source.keys.begin - begin, Index{0}), end - begin},
                   source.partial, panels);
@@ -302,19 +310,19 @@ class Pass {
       const Index query = queries[r];
       const float* accumulator = scratch.accumulator.data() + r * layout_.value_columns;
       const float sum = scratch.sum[r];
-      if (state_ != nullptr) {
+      if (ends_.to != nullptr) {
         std::copy_n(accumulator, p_.value_dim,
-                    state_->accumulator.row(task.batch_entry, task.head, query));
-        *state_->maximum.row(task.batch_entry, task.head, query) = scratch.maximum[r];
-        *state_->sum.row(task.batch_entry, task.head, query) = sum;
+                    ends_.to->accumulator.row(task.batch_entry, task.head, query));
+        *ends_.to->maximum.row(task.batch_entry, task.head, query) = scratch.maximum[r];
+        *ends_.to->sum.row(task.batch_entry, task.head, query) = sum;
         continue;
       }
       // sum is 0 only where nothing was visible: the largest visible score adds 1.
       const float inverse = sum == 0 ? 0.0f : 1.0f / sum;
-      float* output = outputs_->output.row(task.batch_entry, task.head, query);
+      float* output = ends_.outputs->output.row(task.batch_entry, task.head, query);
       kernels_.scale(accumulator, p_.value_dim, inverse, output);
-      if (!outputs_->logsumexp.empty()) {
-        *outputs_->logsumexp.row(task.batch_entry, task.head, query) =
+      if (!ends_.outputs->logsumexp.empty()) {
+        *ends_.outputs->logsumexp.row(task.batch_entry, task.head, query) =
             logsumexp_from(scratch.maximum[r], sum);
       }
     }
@@ -323,8 +331,7 @@ class Pass {
   const Problem& p_;
   const Inputs& inputs_;
   const BlockSchedule& schedule_;
-  const Outputs* outputs_;
-  const SoftmaxState* state_;
+  const PassEnds ends_;
   Context& context_;
   const BlockedLayout layout_;
   const kernels::Kernels& kernels_ = kernels::best();
@@ -339,13 +346,34 @@ class Pass {
 
 void blocked_attention(const Problem& problem, const Inputs& inputs, const BlockSchedule& schedule,
                        const Outputs& outputs, Context& context) {
-  Pass(problem, inputs, schedule, &outputs, nullptr, context).run();
+  Pass(problem, inputs, schedule, {.outputs = &outputs}, context).run();
 }
 
 void accumulate_attention(const Problem& problem, const Inputs& inputs,
                           const BlockSchedule& schedule, const SoftmaxState& state,
                           Context& context) {
-  Pass(problem, inputs, schedule, nullptr, &state, context).run();
+  Pass(problem, inputs, schedule, {.from = &state, .to = &state}, context).run();
+}
+
+void blocked_attention(const Problem& problem, const Inputs& inputs,
+                       std::span<const BlockSchedule* const> passes, const Outputs& outputs,
+                       Context& context) {
+  const Workspace::Scope scope(context.workspace());
+  const std::array<Index, 4> shape{problem.batch, problem.num_heads, problem.query_len, 1};
+  const Index rows = passes.size() > 1 ? shape[0] * shape[1] * shape[2] : 0;
+  const std::span<float> maximum = context.workspace().take<float>(rows);
+  const std::span<float> sum = context.workspace().take<float>(rows);
+  // Until the last pass the output's own rows hold the accumulators.
+  const SoftmaxState state{outputs.output,
+                           {maximum.data(), shape, dense_strides(shape)},
+                           {sum.data(), shape, dense_strides(shape)}};
+  for (const BlockSchedule* schedule : passes) {
+    PassEnds ends;
+    if (schedule != passes.front()) ends.from = &state;
+    if (schedule != passes.back()) ends.to = &state;
+    if (schedule == passes.back()) ends.outputs = &outputs;
+    Pass(problem, inputs, *schedule, ends, context).run();
+  }
 }
 
 }  // namespace longattn

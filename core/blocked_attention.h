@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+
 #include "core/attention.h"
 #include "core/block_schedule.h"
 #include "core/softmax_state.h"
@@ -30,8 +32,18 @@ void accumulate_attention(const Problem& problem, const Inputs& inputs,
                           const BlockSchedule& schedule, const SoftmaxState& state,
                           Context& context);
 
-/// Exactly what either function takes from the workspace.
+/// The softmax over what several schedules name, in passes one after the other: for patterns whose
+/// parts are dense under different orders of the queries. Every query stands in a block of every
+/// schedule; no (query, key) pair in two schedules. Beside the largest pass several take two floats
+/// a query from the workspace; the output holds the accumulators meanwhile.
+void blocked_attention(const Problem& problem, const Inputs& inputs,
+                       std::span<const BlockSchedule* const> passes, const Outputs& outputs,
+                       Context& context);
+
+/// Exactly what these functions take from the workspace.
 Index blocked_workspace_bytes(const Problem& problem, const BlockSchedule& schedule, int threads);
+Index blocked_workspace_bytes(const Problem& problem, std::span<const BlockSchedule* const> passes,
+                              int threads);
 
 /// Predicted cost of a pass over `scored_pairs` (query, key) pairs.
 Cost blocked_cost(const Problem& problem, const BlockSchedule& schedule, double scored_pairs,
@@ -42,7 +54,8 @@ Index default_query_block();
 Index default_key_block(const Problem& problem);
 
 /// Roundings of one output of the engine (for Attention::rounding): numerator and denominator are
-/// sums over tiles of `key_block` keys.
-Attention::Rounding blocked_rounding(const Problem& problem, Index key_block);
+/// sums over tiles of `key_block` keys. `more_tiles`: how many more tiles a row may be summed in
+/// than one source of all keys has, because several sources end in short ones.
+Attention::Rounding blocked_rounding(const Problem& problem, Index key_block, Index more_tiles = 0);
 
 }  // namespace longattn

@@ -95,6 +95,16 @@ Index blocked_workspace_bytes(const Problem& problem, const BlockSchedule& sched
   return bytes;
 }
 
+Index blocked_workspace_bytes(const Problem& p, std::span<const BlockSchedule* const> passes,
+                              int threads) {
+  Index bytes = 0;
+  for (const BlockSchedule* schedule : passes) {
+    bytes = std::max(bytes, blocked_workspace_bytes(p, *schedule, threads));
+  }
+  const Index rows = passes.size() > 1 ? p.batch * p.num_heads * p.query_len : 0;
+  return bytes + 2 * Workspace::bytes_for<float>(rows);
+}
+
 Cost blocked_cost(const Problem& p, const BlockSchedule& schedule, double scored_pairs,
                   int threads) {
   Cost cost;
@@ -111,9 +121,9 @@ Index default_key_block(const Problem& problem) {
   return problem.head_dim + problem.value_dim > 256 ? 256 : 384;
 }
 
-Attention::Rounding blocked_rounding(const Problem& p, Index key_block) {
+Attention::Rounding blocked_rounding(const Problem& p, Index key_block, Index more_tiles) {
   const Index step = round_up(std::min(key_block, std::max<Index>(p.key_len, 1)), kPanel);
-  const Index tiles = (p.key_len + step - 1) / step + 1;
+  const Index tiles = (p.key_len + step - 1) / step + 1 + more_tiles;
   Attention::Rounding rounding;
   // A score: head_dim products and sums, the scaled query, log2 e, the bias, the difference to the
   // maximum, the argument reduction of exp2.

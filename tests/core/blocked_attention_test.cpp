@@ -127,6 +127,61 @@ TEST(BlockedAttention, CarriedOverTwoHalvesOfTheKeysEqualsOnePass) {
   }
 }
 
+// Queries whose number is congruent to the block's modulo 3, and of the keys one half by source 0
+// and the rest by source 1.
+class ResidueSchedule final : public DenseSchedule {
+ public:
+  ResidueSchedule(const Problem& p, Index begin, Index end)
+      : DenseSchedule(p, 96, 64), p_(p), begin_(begin), end_(end) {}
+  Index num_blocks(Index, Index) const override { return std::min<Index>(3, p_.query_len); }
+  TokenSet queries(Index, Index, Index block) const override {
+    return {block, (p_.query_len - block + 2) / 3, 3, nullptr};
+  }
+  Index max_sources() const override { return 2; }
+  // Both sources name all keys: only the number of the source tells which are which.
+  Index sources(Index, Index, Index, std::span<KeySource> out) const override {
+    out[0] = out[1] = {{begin_, end_ - begin_}, true};
+    return 2;
+  }
+  void mask(const Tile& tile, TileMask& mask) const override {
+    DenseSchedule::mask(tile, mask);
+    const Index middle = tile.keys.count_below((begin_ + end_) / 2);
+    for (Index r = 0; r < mask.rows; ++r) {
+      if (tile.source == 0) mask.clip(r, 0, middle);
+      if (tile.source == 1) mask.clip(r, middle, tile.keys.count);
+    }
+  }
+
+ private:
+  const Problem& p_;
+  Index begin_, end_;
+};
+
+TEST(BlockedAttention, InPassesOverDifferentOrdersOfTheQueriesEqualsTheDefinition) {
+  for (const bool causal : {false, true}) {
+    for (const Index query_len : {1, 2, 130}) {
+      Problem p = small_problem(query_len, 4500);
+      p.mask.causal = causal;
+      ProblemTensors t(p);
+      const ResidueSchedule first(p, 0, 1000), second(p, 1000, 2333), third(p, 2333, 4500);
+      const std::vector<const BlockSchedule*> passes = {&first, &second, &third};
+      Context one(1), two(2);
+      std::fill_n(t.output.floats(), t.output.size(), std::nanf(""));  // not read
+      blocked_attention(p, t.inputs(), passes, t.outputs(), one);
+      expect_rows_equal_definition(p, t, t.output, 64);
+      const auto definition = softmax_definition(p, t.inputs(), 0, 1);
+      const std::vector<Index> query = {query_len / 2};
+      EXPECT_NEAR(*t.logsumexp.mutable_view().row(0, 1, query[0]),
+                  definition->rows(query).logsumexp(0), 1e-5);
+      Tensor again(t.output.shape());
+      blocked_attention(p, t.inputs(), passes, {again.mutable_view(), {}}, two);
+      EXPECT_EQ(std::memcmp(again.floats(), t.output.floats(), static_cast<size_t>(again.bytes())),
+                0);
+      EXPECT_EQ(two.workspace().peak_bytes(), blocked_workspace_bytes(p, passes, 2));
+    }
+  }
+}
+
 TEST(BlockedAttention, SplitsLongKeysOfFewQueriesAndStillEqualsTheDefinition) {
   Problem p = small_problem(1, 9000);  // one query block a head: keys are cut into parts
   ProblemTensors t(p);
