@@ -6,13 +6,14 @@
 #include "variants/full.h"
 #include "variants/longformer.h"
 #include "variants/mean_value.h"
+#include "variants/sparse_transformer.h"
 #include "variants/zero.h"
 
 namespace longattn {
 
 std::span<const Variant* const> builtin_variants() {
   static const std::array kTable = {
-      &kFull, &kBlockwise, &kLongformer, &kMeanValue, &kZero,
+      &kFull, &kBlockwise, &kSparseTransformer, &kLongformer, &kMeanValue, &kZero,
   };
   return kTable;
 }
