@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "variants/bigbird.h"
 #include "variants/blockwise.h"
 #include "variants/full.h"
 #include "variants/longformer.h"
@@ -13,7 +14,7 @@ namespace longattn {
 
 std::span<const Variant* const> builtin_variants() {
   static const std::array kTable = {
-      &kFull, &kBlockwise, &kSparseTransformer, &kLongformer, &kMeanValue, &kZero,
+      &kFull, &kBlockwise, &kSparseTransformer, &kBigbird, &kLongformer, &kMeanValue, &kZero,
   };
   return kTable;
 }
