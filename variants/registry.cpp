@@ -3,6 +3,7 @@
 #include <array>
 
 #include "variants/bigbird.h"
+#include "variants/block_permutation.h"
 #include "variants/blockwise.h"
 #include "variants/full.h"
 #include "variants/longformer.h"
@@ -14,7 +15,8 @@ namespace longattn {
 
 std::span<const Variant* const> builtin_variants() {
   static const std::array kTable = {
-      &kFull, &kBlockwise, &kSparseTransformer, &kBigbird, &kLongformer, &kMeanValue, &kZero,
+      &kFull,      &kBlockwise, &kSparseTransformer, &kBigbird, &kBlockPermutation, &kLongformer,
+      &kMeanValue, &kZero,
   };
   return kTable;
 }
