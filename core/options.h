@@ -24,7 +24,7 @@ enum class OptionType {
   integer,
   number,
   choice,           ///< one of Option::choices
-  path,             ///< a file; empty text: none
+  path,             ///< a file, or one of Option::choices; empty text: none
   integers,         ///< a list; a single integer stands for a list of one
   numbers,          ///< a list; a single number stands for a list of one
   numbers_or_path,  ///< a list of numbers, or text that names a file
@@ -40,9 +40,9 @@ struct Option {
   std::string doc;                                            ///< one sentence, with the unit
   double minimum = -std::numeric_limits<double>::infinity();  ///< inclusive; of each list element
   double maximum = std::numeric_limits<double>::infinity();
-  std::vector<std::string> choices{};
-  bool nested = false;       ///< a larger value sees every key that a smaller one sees
-  bool may_be_auto = false;  ///< also takes the word `auto`
+  std::vector<std::string> choices{};  ///< of a path: names of what needs no file
+  bool nested = false;                 ///< a larger value sees every key that a smaller one sees
+  bool may_be_auto = false;            ///< also takes the word `auto`
 };
 using OptionList = std::vector<Option>;
 

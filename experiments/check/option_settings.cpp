@@ -36,14 +36,13 @@ std::vector<std::string> texts_to_try(const Option& option) {
       texts = scalar_texts(option);
       break;
     case OptionType::choice:
+    case OptionType::path:
       texts = option.choices;
       break;
     case OptionType::integers:
     case OptionType::numbers:
     case OptionType::numbers_or_path:
       texts = {"[]", "[0]", "[0, 5]"};
-      break;
-    case OptionType::path:
       break;
   }
   if (option.may_be_auto) texts.push_back("auto");
