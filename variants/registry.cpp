@@ -4,6 +4,7 @@
 
 #include "variants/bigbird.h"
 #include "variants/block_permutation.h"
+#include "variants/block_sparse.h"
 #include "variants/blockwise.h"
 #include "variants/full.h"
 #include "variants/longformer.h"
@@ -15,8 +16,8 @@ namespace longattn {
 
 std::span<const Variant* const> builtin_variants() {
   static const std::array kTable = {
-      &kFull,      &kBlockwise, &kSparseTransformer, &kBigbird, &kBlockPermutation, &kLongformer,
-      &kMeanValue, &kZero,
+      &kFull,        &kBlockwise,  &kSparseTransformer, &kBigbird, &kBlockPermutation,
+      &kBlockSparse, &kLongformer, &kMeanValue,         &kZero,
   };
   return kTable;
 }
