@@ -102,8 +102,8 @@ double BlockPatternSchedule::pairs_of(Index b, Index head) const {
   return pairs;
 }
 
-// A run of n keys takes at most (n + 31) / key_block tiles, rounded up: it starts at the panel before
-// it, and ends in a short tile.
+// A run of n keys takes at most (n + 31) / key_block tiles, rounded up: it starts at the panel
+// before it, and ends in a short tile.
 Index BlockPatternSchedule::more_tiles() const {
   return pattern_.max_runs() + pattern_.max_runs() / 8;
 }

@@ -29,6 +29,7 @@ BlockedLayout::BlockedLayout(const Problem& problem, const BlockSchedule& s)
       rows(std::min(s.query_block(), std::max<Index>(p.query_len, 1))),
       // A contiguous source starts at any key, its first tile at the panel before.
       columns(round_up(std::min(s.key_block(), std::max<Index>(p.key_len, 1)) + kPanel, kPanel)),
+      score_stride(std::max(columns, kernels::kScoreStride)),
       few_rows(rows <= kernels::kFewRows && p.dtype == DType::float32),
       depth((p.head_dim + tiles.pair - 1) / tiles.pair),
       query_words(few_rows ? round_up(depth, kRowPad) : depth),
@@ -50,7 +51,7 @@ Index convert_words(const BlockedLayout& l) {
 
 BlockedScratch::BlockedScratch(const BlockedLayout& l, Workspace& w)
     : queries(w.take<float>(l.rows * l.query_words)),
-      scores(w.take<float>(kStrip * l.columns)),
+      scores(w.take<float>(kStrip * l.score_stride)),
       accumulator(w.take<float>(l.rows * l.value_columns)),
       maximum(w.take<float>(l.rows)),
       sum(w.take<float>(l.rows)),
@@ -66,7 +67,7 @@ BlockedScratch::BlockedScratch(const BlockedLayout& l, Workspace& w)
 
 Index BlockedScratch::bytes(const BlockedLayout& l) {
   return Workspace::bytes_for<float>(l.rows * l.query_words) +
-         Workspace::bytes_for<float>(kStrip * l.columns) +
+         Workspace::bytes_for<float>(kStrip * l.score_stride) +
          Workspace::bytes_for<float>(l.rows * l.value_columns) +
          2 * Workspace::bytes_for<float>(l.rows) +
          Workspace::bytes_for<float>(l.columns * l.depth) +

@@ -33,6 +33,7 @@ struct BlockedLayout {
   const kernels::TileKernels& tiles;  ///< pairs of bfloat16 where that is the storage, else float32
   Index rows;                         ///< most queries in a block
   Index columns;                      ///< most keys in a tile, whole panels
+  Index score_stride;                 ///< from one row of scores to the next
   bool few_rows;                      ///< keys are read in place, not packed
   Index depth;                        ///< words of a query or a key
   Index query_words;                  ///< of a query in scratch: depth, or padded with few rows
@@ -57,7 +58,7 @@ struct BlockedScratch {
   static Index bytes(const BlockedLayout& layout);  ///< that the constructor takes
 
   std::span<float> queries;       ///< strips of words
-  std::span<float> scores;        ///< [kStrip, columns]; then words of probabilities
+  std::span<float> scores;        ///< [kStrip, score_stride]; then words of probabilities
   std::span<float> accumulator;   ///< [rows, value_columns]
   std::span<float> maximum, sum;  ///< [rows]
   std::span<float> keys;          ///< panels of a gathered tile

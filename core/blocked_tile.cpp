@@ -112,7 +112,7 @@ void BlockedTile::attend_strip(Index first, Index rows, const Tile& tile, const 
   const ColumnRange used = used_columns(first, first + rows);
   if (used.begin >= used.end) return;
   const ColumnRange range = widened(used, l_.tiles.pair * kHalfPanel);
-  const Index stride = l_.columns;
+  const Index stride = l_.score_stride;
   float* scores = scratch_.scores.data();
   score(first, rows, tile, panels, range);
   // Queries of one float a word were scaled when packed. The others' scores are scaled by the
@@ -155,7 +155,7 @@ void BlockedTile::score(Index first, Index rows, const Tile& tile, const float* 
                         ColumnRange range) {
   const float* queries = scratch_.queries.data() + first * l_.query_words;
   if (!l_.few_rows) {
-    l_.tiles.scores(rows, l_.depth, queries, panels, range, scratch_.scores.data(), l_.columns,
+    l_.tiles.scores(rows, l_.depth, queries, panels, range, scratch_.scores.data(), l_.score_stride,
                     false);
     return;
   }
@@ -170,7 +170,7 @@ void BlockedTile::score(Index first, Index rows, const Tile& tile, const float* 
           read ? inputs_.keys.float_row(tile.batch_entry, kv_head, tile.keys[c + n]) : queries;
     }
     k_.dots(rows, p_.head_dim, queries, l_.query_words, keys, kHalfPanel,
-            scratch_.scores.data() + c, l_.columns);
+            scratch_.scores.data() + c, l_.score_stride);
   }
 }
 
@@ -318,7 +318,7 @@ void BlockedTile::add_odd_values(Index first, Index rows, const Tile& tile, Colu
 
 // What the softmax of the strip left for one of its rows and a column.
 float BlockedTile::probability(Index r, Index column, ColumnRange range) const {
-  const float* row = scratch_.scores.data() + r * l_.columns;
+  const float* row = scratch_.scores.data() + r * l_.score_stride;
   if (l_.tiles.pair == 1) return row[column];
   const Index inside = column - range.begin;
   const float word = row[range.begin + inside / kPanel * kHalfPanel + inside % kHalfPanel];

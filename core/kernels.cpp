@@ -123,6 +123,14 @@ void scores(Index rows, Index depth, const float* strip, const float* panels, Co
             float* target, Index stride, bool accumulate) {
   const auto tile = [&](auto vectors, Index column) {
     const float* panel = panels + column / kPanel * depth * kPanel + column % kPanel;
+    if constexpr (kTileRows == kStrip) {
+      if (rows == kStrip &&
+          stride == kScoreStride) {  // 24 addresses less to find: 1.5 % at depth 64
+        register_tile<Word, kStrip, decltype(vectors)::value>(
+            depth, strip, 1, kStrip, panel, kPanel, target + column, kScoreStride, accumulate);
+        return;
+      }
+    }
     for_row_pieces(rows, [&](auto piece, Index r) {
       register_tile<Word, decltype(piece)::value, decltype(vectors)::value>(
           depth, strip + r, 1, rows, panel, kPanel, target + r * stride + column, stride,

@@ -21,6 +21,8 @@ inline constexpr Index kStrip = 12;
 /// Rows of accumulators and value tiles are padded to a multiple of this many floats; of kHalfPanel
 /// for pairs.
 inline constexpr Index kRowPad = 8;
+/// The distance of rows of scores that the kernels know: 512 columns and a panel. Others work too.
+inline constexpr Index kScoreStride = 544;
 /// With at most this many rows, packing keys would cost more than it saves.
 inline constexpr Index kFewRows = 4;
 
