@@ -8,6 +8,10 @@
 
 namespace longattn {
 
+std::string remark_of(const Variant& variant, const Options& options) {
+  return variant.remark == nullptr ? "" : variant.remark(options);
+}
+
 std::unique_ptr<const Attention> make_attention(const Variant& variant, const Problem& problem,
                                                 const Options& options) {
   validate(problem);

@@ -58,7 +58,13 @@ struct Variant {
   Growth (*growth)(const Options&);
   /// The plan. Called only for what `unsupported` accepts; use make_attention.
   std::unique_ptr<const Attention> (*make)(const Problem&, const Options&);
+  /// A word that must stand before the name wherever a figure of a variant with these options is
+  /// told ("untrained"): labels, tables, results; empty, or no function: none.
+  std::string (*remark)(const Options&) = nullptr;
 };
+
+/// What the variant remarks on these options; empty: nothing.
+std::string remark_of(const Variant& variant, const Options& options);
 
 /// Validates the problem, asks `unsupported`, makes the plan. Throws ProblemError,
 /// UnsupportedError ("linformer: ...") or OptionError.

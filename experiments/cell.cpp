@@ -34,7 +34,7 @@ std::optional<Status> status_from_string(std::string_view name) {
 }
 
 std::string short_label(const Cell& cell, const std::vector<CellResult>& among) {
-  std::string label = cell.variant;
+  std::string label = cell.remark.empty() ? cell.variant : cell.remark + " " + cell.variant;
   for (const auto& option : cell.options) {
     const bool varies = std::ranges::any_of(among, [&](const CellResult& other) {
       return other.cell.variant == cell.variant &&

@@ -30,6 +30,7 @@ struct Cell {
   std::string input_hash;  ///< of the tensors' bytes
   std::string variant;
   std::vector<std::pair<std::string, std::string>> options;  ///< all of them, canonical text
+  std::string remark;  ///< of the variant on its options: "untrained"; mostly empty
   Problem problem;
   int threads = 1;
 };
@@ -100,6 +101,7 @@ struct RunResults {
 };
 
 /// "longformer window=64": the variant, and those options in which cells of it in `among` differ.
+/// A remark stands before the name, where no table cuts it off: "untrained linformer".
 std::string short_label(const Cell& cell, const std::vector<CellResult>& among);
 
 }  // namespace longattn

@@ -49,6 +49,7 @@ std::string cell_id(const Cell& cell, std::uint64_t seed) {
   text["problem"]["scale"] = cell.problem.effective_scale();
   text["seed"] = seed;
   text.erase("id");
+  text.erase("remark");
   return hash_text(text.dump());
 }
 
@@ -80,6 +81,7 @@ PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& varia
   for (const auto& [name, value] : variant.options.all()) {
     planned.cell.options.emplace_back(name, to_text(value));
   }
+  planned.cell.remark = remark_of(*variant.variant, variant.options);
   planned.growth = variant.variant->growth(variant.options);
   planned.unsupported = variant.variant->unsupported(request.problem, variant.options);
   if (!planned.unsupported.empty()) return planned;

@@ -126,12 +126,14 @@ json to_json(const Cell& cell) {
   }
   json options = json::array();
   for (const auto& [name, text] : cell.options) options.push_back({name, text});
-  return {{"id", cell.id},
-          {"input", input},
-          {"variant", cell.variant},
-          {"options", options},
-          {"problem", to_json(cell.problem)},
-          {"threads", cell.threads}};
+  json out = {{"id", cell.id},
+              {"input", input},
+              {"variant", cell.variant},
+              {"options", options},
+              {"problem", to_json(cell.problem)},
+              {"threads", cell.threads}};
+  if (!cell.remark.empty()) out["remark"] = cell.remark;
+  return out;
 }
 
 Cell cell_from_json(const json& in) {
@@ -153,6 +155,7 @@ Cell cell_from_json(const json& in) {
   for (const json& option : in.at("options")) {
     cell.options.emplace_back(option.at(0).get<std::string>(), option.at(1).get<std::string>());
   }
+  if (in.contains("remark")) cell.remark = in["remark"];
   cell.problem = problem_from_json(in.at("problem"));
   cell.threads = in.at("threads");
   return cell;

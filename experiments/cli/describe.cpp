@@ -91,6 +91,9 @@ json describe(const Variant& variant) {
               {"extra_tensors", json::array()},
               {"non_causal", describe_for(variant, options, false)},
               {"causal", describe_for(variant, options, true)}};
+  if (const std::string remark = remark_of(variant, options); !remark.empty()) {
+    out["remark"] = remark;
+  }
   for (const Option& option : variant.options) out["options"].push_back(describe_option(option));
   for (const ExtraTensor& extra : variant.extra) {
     out["extra_tensors"].push_back(
@@ -134,6 +137,9 @@ void print_description(const Variant& variant) {
     fmt::print("  {} (shaped like {}): {}\n", extra.name, to_string(extra.like), extra.doc);
   }
   const Growth growth = variant.growth(Options(variant.options));
+  if (all.contains("remark")) {
+    fmt::print("figures with these defaults are marked: {}\n", all["remark"].get<std::string>());
+  }
   fmt::print("declared growth: time ~ N^{:g}, workspace ~ N^{:g}\n", growth.time, growth.memory);
   print_traits("declared, non-causal", all["non_causal"]);
   print_traits("declared, causal", all["causal"]);

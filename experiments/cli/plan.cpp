@@ -53,7 +53,7 @@ Totals totals_of(const std::vector<PlannedCell>& plan) {
 std::string mebibytes(double bytes) { return fmt::format("{:.4g} MiB", bytes / 0x1p20); }
 
 std::string settings(const Cell& cell) {
-  std::string text = cell.variant;
+  std::string text = cell.remark.empty() ? cell.variant : cell.remark + " " + cell.variant;
   for (const auto& [name, value] : cell.options) text += fmt::format(" {}={}", name, value);
   return text;
 }

@@ -2,12 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
+#include "experiments/report/csv.h"
 #include "experiments/report/tables.h"
+#include "experiments/serialize.h"
 #include "tests/experiments/report_fixture.h"
 
 namespace longattn {
@@ -25,6 +28,27 @@ TEST(Report, KeepsHostileTextOutOfThePageAndTheTerminal) {
   EXPECT_EQ(terminal_table(results).find('\x1b'), std::string::npos);
   EXPECT_TRUE(std::filesystem::exists(folder + "/results.csv"));
   std::filesystem::remove_all(folder);
+}
+
+TEST(Report, PutsARemarkBesideEveryFigure) {
+  RunResults results = testing::realistic_results();
+  for (CellResult& result : results.cells) {
+    if (result.cell.variant == "longformer") result.cell.remark = "untrained";
+  }
+  const std::string table = terminal_table(results);
+  EXPECT_NE(table.find("untrained longformer window=64"), std::string::npos) << table;
+  for (size_t at = table.find("longf"); at != std::string::npos; at = table.find("longf", at + 1)) {
+    EXPECT_EQ(table.substr(std::max<size_t>(at, 10) - 10, 10), "untrained ") << table;
+  }
+  const ResultTable rows = result_table(results);
+  const auto column = std::ranges::find(rows.columns, "remark") - rows.columns.begin();
+  for (size_t n = 0; n < results.cells.size(); ++n) {
+    const bool remarked = results.cells[n].cell.variant == "longformer";
+    EXPECT_EQ(rows.rows[n].at(static_cast<size_t>(column)),
+              remarked ? Field(std::string("untrained")) : Field());
+    const Cell read = cell_from_json(to_json(results.cells[n].cell));
+    EXPECT_EQ(read.remark, remarked ? "untrained" : "");
+  }
 }
 
 }  // namespace
