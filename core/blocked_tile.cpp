@@ -198,7 +198,8 @@ bool BlockedTile::hides_something(ColumnRange used) const {
 // Adds the bias and sets what row r may not see to what 2^ makes 0, within the columns computed.
 void BlockedTile::hide(Index r, ColumnRange range, float* row) const {
   const TileMask& mask = scratch_.mask;
-  const Index begin = std::min(mask.begin[r], range.end);
+  // A row that sees nothing may begin and end before the columns of its strip.
+  const Index begin = std::clamp(mask.begin[r], range.begin, range.end);
   const Index end = std::max(std::min(mask.end[r], range.end), begin);
   if (mask.uses_bias) {
     const float* bias = mask.bias.data() + r * mask.columns;

@@ -221,6 +221,36 @@ TEST(BlockedAttention, PassesOnANaNThatAQueryDoesSee) {
   }
 }
 
+// Even rows see nothing, and say so with an interval at the first column; odd rows see the last
+// keys.
+class HalfEmptySchedule final : public DenseSchedule {
+ public:
+  using DenseSchedule::DenseSchedule;
+  Index sources(Index b, Index head, Index block, std::span<KeySource> out) const override {
+    const Index count = DenseSchedule::sources(b, head, block, out);
+    out[0].partial = true;
+    return count;
+  }
+  void mask(const Tile& tile, TileMask& mask) const override {
+    for (Index r = 0; r < mask.rows; ++r) {
+      if (tile.queries[r] % 2 == 0) {
+        mask.clip(r, 0, 0);
+      } else {
+        mask.clip(r, tile.keys.count_below(100), mask.columns);
+      }
+    }
+  }
+};
+
+TEST(BlockedAttention, LeavesRowsThatSeeNothingAmongOthersThatSeeLateColumns) {
+  const Problem p = small_problem(40, 120);
+  ProblemTensors t(p);
+  Context context(1);
+  blocked_attention(p, t.inputs(), HalfEmptySchedule(p, 16, 128), t.outputs(), context);
+  expect_rows_equal_definition(p, t, t.output, 128,
+                               [](Index i, Index j) { return i % 2 == 1 && j >= 100; });
+}
+
 class ThrowingSchedule final : public DenseSchedule {
  public:
   using DenseSchedule::DenseSchedule;
