@@ -7,6 +7,7 @@
 #include "variants/block_sparse.h"
 #include "variants/blockwise.h"
 #include "variants/full.h"
+#include "variants/linformer/linformer.h"
 #include "variants/longformer.h"
 #include "variants/mean_value.h"
 #include "variants/sparse_transformer.h"
@@ -16,8 +17,8 @@ namespace longattn {
 
 std::span<const Variant* const> builtin_variants() {
   static const std::array kTable = {
-      &kFull,        &kBlockwise,  &kSparseTransformer, &kBigbird, &kBlockPermutation,
-      &kBlockSparse, &kLongformer, &kMeanValue,         &kZero,
+      &kFull,        &kBlockwise,  &kSparseTransformer, &kBigbird,   &kBlockPermutation,
+      &kBlockSparse, &kLongformer, &kLinformer,         &kMeanValue, &kZero,
   };
   return kTable;
 }
