@@ -29,6 +29,7 @@ struct Traits {
   bool content_based = false;  ///< which keys are weighed depends on queries and keys
   bool heads_alike = true;     ///< permuting heads permutes outputs
   bool prefix_stable = true;   ///< a causal pass equals every prefix computed separately
+  bool nests = true;           ///< options marked `nested` keep their word with these options
 };
 
 /// Declared growth: time ~ length^time, workspace ~ length^memory, for long sequences.

@@ -77,7 +77,8 @@ json describe_for(const Variant& variant, const Options& options, bool causal) {
           {"exact", traits.exact},
           {"content_based", traits.content_based},
           {"heads_alike", traits.heads_alike},
-          {"prefix_stable", traits.prefix_stable}};
+          {"prefix_stable", traits.prefix_stable},
+          {"nests", traits.nests}};
 }
 
 json describe(const Variant& variant) {
