@@ -10,7 +10,9 @@ namespace longattn {
 /// An ordered set of tokens: begin, begin + stride, ... (count of them), or an explicit list.
 struct TokenSet {
   Index begin = 0, count = 0, stride = 1;
-  const Index* list = nullptr;  ///< if given: `count` ascending tokens, owned by the schedule
+  /// If given: `count` tokens, owned by the schedule; ascending wherever count_below or
+  /// core/visibility is asked.
+  const Index* list = nullptr;
 
   Index operator[](Index n) const { return list != nullptr ? list[n] : begin + n * stride; }
   bool contiguous() const { return list == nullptr && stride == 1; }

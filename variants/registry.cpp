@@ -10,6 +10,7 @@
 #include "variants/linformer/linformer.h"
 #include "variants/longformer.h"
 #include "variants/mean_value.h"
+#include "variants/reformer/reformer.h"
 #include "variants/sparse_transformer.h"
 #include "variants/zero.h"
 
@@ -17,8 +18,9 @@ namespace longattn {
 
 std::span<const Variant* const> builtin_variants() {
   static const std::array kTable = {
-      &kFull,        &kBlockwise,  &kSparseTransformer, &kBigbird,   &kBlockPermutation,
-      &kBlockSparse, &kLongformer, &kLinformer,         &kMeanValue, &kZero,
+      &kFull,        &kBlockwise,  &kSparseTransformer, &kBigbird,  &kBlockPermutation,
+      &kBlockSparse, &kLongformer, &kLinformer,         &kReformer, &kMeanValue,
+      &kZero,
   };
   return kTable;
 }
