@@ -11,10 +11,16 @@ namespace {
 using kernels::kPanel;
 using kernels::kStrip;
 
-constexpr Index kRowBlock = 8 * kStrip;  // rows of one task: its strips stay in the L2 cache
+constexpr Index kRowBlock = 8 * kStrip;  // most rows of one task: its strips stay in the L2 cache
+constexpr Index kFewTasks = 8;           // with fewer, threads would wait for the last one
 constexpr Index kDepthBlock = 256;       // a panel of this depth stays in the L1 cache
 
 Index panels_of(Index columns) { return (columns + kPanel - 1) / kPanel; }
+
+Index row_block(Index rows) {
+  return std::clamp(kernels::round_up((rows + kFewTasks - 1) / kFewTasks, kStrip), kStrip,
+                    kRowBlock);
+}
 
 // One worker's packed strips and one edge tile.
 constexpr Index kScratch = kRowBlock * kDepthBlock + kStrip * kPanel;
@@ -48,11 +54,11 @@ void multiply_packed(const ConstMatrix& a, std::span<const float> packed, float 
                      const Matrix& c, Context& context) {
   const Index depth = a.columns, panels = panels_of(c.columns);
   const std::span<float> scratch = context.workspace().take<float>(context.threads() * kScratch);
-  const Index blocks = (c.rows + kRowBlock - 1) / kRowBlock;
+  const Index step = row_block(c.rows), blocks = (c.rows + step - 1) / step;
   context.arena().for_each(blocks, [&](Index block, int worker) {
     float* strips = scratch.data() + worker * kScratch;
     float* edge = strips + kRowBlock * kDepthBlock;
-    const Index begin = block * kRowBlock, end = std::min(begin + kRowBlock, c.rows);
+    const Index begin = block * step, end = std::min(begin + step, c.rows);
     for (Index k = 0; k < depth; k += kDepthBlock) {
       const Index here = std::min(kDepthBlock, depth - k);
       for (Index r = begin; r < end; r += kStrip) {
