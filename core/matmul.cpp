@@ -27,10 +27,9 @@ constexpr Index kScratch = kRowBlock * kDepthBlock + kStrip * kPanel;
 
 void pack_strip(const ConstMatrix& a, Index first, Index rows, Index depth_first, Index depth,
                 float factor, float* strip) {
-  for (Index r = 0; r < rows; ++r) {
-    const float* row = a.data + (first + r) * a.stride + depth_first;
-    for (Index k = 0; k < depth; ++k) strip[k * rows + r] = row[k] * factor;
-  }
+  const float* row[kStrip];
+  for (Index r = 0; r < rows; ++r) row[r] = a.data + (first + r) * a.stride + depth_first;
+  kernels::best().pack_strip(row, rows, depth, factor, strip);
 }
 
 // One strip times one panel, through a small buffer where the panel reaches past the last column.
