@@ -72,6 +72,11 @@ class Attention {
 
   virtual std::unique_ptr<Definition> definition(const Inputs& inputs, Index batch_entry,
                                                  Index head) const = 0;
+  /// Full attention over the queries and keys that the variant makes of its inputs, where it makes
+  /// others (Reformer's shared ones): errors are told against this too. nullptr: it makes none.
+  virtual std::unique_ptr<Definition> own_full_attention(const Inputs&, Index, Index) const {
+    return nullptr;
+  }
   virtual Cost cost(int threads) const = 0;
   /// Whether logsumexp is defined: log of the sum of exp over the keys that a row weighs.
   virtual bool has_logsumexp() const { return true; }

@@ -68,6 +68,8 @@ struct CellResult {
   std::optional<double> implementation_ratio;  ///< worst |forward - W V| / tolerance; <= 1 conforms
   std::optional<double> gate_resolution;       ///< worst row |tolerance| / |output|
   std::optional<Estimate> relative_error;      ///< ||W V - full||_F / ||full||_F over sampled rows
+  std::optional<Estimate> own_relative_error;  ///< against full attention over keys that the
+                                               ///< variant makes for itself; mostly empty
   std::optional<double> relative_error_floor;  ///< the same for plain float32 full attention
   std::optional<Estimate> row_error_median;    ///< median over rows of ||row - full|| / ||full||
   std::optional<double> row_error_worst;       ///< worst sampled row

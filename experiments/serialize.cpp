@@ -43,6 +43,7 @@ void for_each_measurement(Result& r, Visit visit) {
   visit("implementation_ratio", r.implementation_ratio);
   visit("gate_resolution", r.gate_resolution);
   visit("relative_error", r.relative_error);
+  visit("own_relative_error", r.own_relative_error);
   visit("relative_error_floor", r.relative_error_floor);
   visit("row_error_median", r.row_error_median);
   visit("row_error_worst", r.row_error_worst);

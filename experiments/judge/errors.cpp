@@ -28,6 +28,7 @@ struct RowJudgement {
   double ratio = 0, resolution = 0;
   double error2 = 0, full2 = 0, floor2 = 0, max_abs = 0;
   double mass = 0, visible_mass = 0;
+  double own_error2 = 0, own_full2 = 0;  // against full attention over the variant's own keys
 };
 
 std::vector<Chunk> draw_rows(const Problem& p, const JudgeSettings& settings) {
@@ -106,6 +107,20 @@ double row_ratio(const ExpectedRows& expected, Index r, const Eigen::VectorXd& f
   return worst;
 }
 
+// Against full attention over the keys that the variant makes, if it makes any.
+void judge_own(const Attention& attention, const Inputs& inputs, const Eigen::MatrixXd& output,
+               const Chunk& chunk, std::vector<RowJudgement>& judgements) {
+  const auto own = attention.own_full_attention(inputs, chunk.batch_entry, chunk.head);
+  if (own == nullptr) return;
+  const Eigen::MatrixXd full = weigh_values(attention.problem(), inputs, own->rows(chunk.queries),
+                                            chunk.batch_entry, chunk.head);
+  for (size_t n = 0; n < judgements.size(); ++n) {
+    const auto r = static_cast<Index>(n);
+    judgements[n].own_error2 = (output.row(r) - full.row(r)).squaredNorm();
+    judgements[n].own_full2 = full.row(r).squaredNorm();
+  }
+}
+
 std::vector<RowJudgement> judge_chunk(const Attention& attention, const Inputs& inputs,
                                       const Definition& own, const Chunk& chunk,
                                       const TensorView& output) {
@@ -138,7 +153,29 @@ std::vector<RowJudgement> judge_chunk(const Attention& attention, const Inputs& 
     }
     judgements.push_back(j);
   }
+  judge_own(attention, inputs, expected.output, chunk, judgements);
   return judgements;
+}
+
+// sqrt(sum of error2 / sum of full2) over rows, with its interval; nothing where full2 is zero.
+std::optional<Estimate> relative_error(const std::vector<RowJudgement>& rows,
+                                       double RowJudgement::*error2, double RowJudgement::*full2,
+                                       std::uint64_t seed) {
+  const auto sum = [&](std::span<const Index> sample, double RowJudgement::*part) {
+    double total = 0;
+    for (Index n : sample) total += rows[static_cast<size_t>(n)].*part;
+    return total;
+  };
+  if (std::ranges::all_of(rows, [&](const RowJudgement& row) { return row.*full2 == 0; })) {
+    return std::nullopt;
+  }
+  return bootstrap(
+      static_cast<Index>(rows.size()),
+      [&](std::span<const Index> sample) {
+        const double denominator = sum(sample, full2);
+        return denominator > 0 ? std::sqrt(sum(sample, error2) / denominator) : 0.0;
+      },
+      seed);
 }
 
 void summarise(const std::vector<RowJudgement>& rows, const Traits& traits,
@@ -149,8 +186,6 @@ void summarise(const std::vector<RowJudgement>& rows, const Traits& traits,
     for (Index n : sample) sum += value(rows[static_cast<size_t>(n)]);
     return sum;
   };
-  const auto error2 = [](const RowJudgement& row) { return row.error2; };
-  const auto full2 = [](const RowJudgement& row) { return row.full2; };
   result.sampled_rows = count;
   double ratio = 0, resolution = 0, max_abs = 0, floor2 = 0, all_full2 = 0, worst_row = 0;
   for (const RowJudgement& row : rows) {
@@ -164,14 +199,11 @@ void summarise(const std::vector<RowJudgement>& rows, const Traits& traits,
   result.implementation_ratio = ratio;
   result.gate_resolution = resolution;
   result.max_abs_error = max_abs;
+  result.own_relative_error =
+      relative_error(rows, &RowJudgement::own_error2, &RowJudgement::own_full2, settings.seed);
   if (all_full2 > 0) {
-    result.relative_error = bootstrap(
-        count,
-        [&](std::span<const Index> sample) {
-          const double denominator = over(sample, full2);
-          return denominator > 0 ? std::sqrt(over(sample, error2) / denominator) : 0.0;
-        },
-        settings.seed);
+    result.relative_error =
+        relative_error(rows, &RowJudgement::error2, &RowJudgement::full2, settings.seed);
     result.relative_error_floor = std::sqrt(floor2 / all_full2);
     result.row_error_median = bootstrap(
         count,

@@ -64,6 +64,7 @@ void add_costs(const CellResult& result, Row& row) {
 
 void add_errors(const CellResult& result, Row& row) {
   row.add_interval("relative_error", result.relative_error);
+  row.add_interval("own_relative_error", result.own_relative_error);
   row.add_optional("relative_error_floor", result.relative_error_floor);
   row.add_interval("row_error_median", result.row_error_median);
   row.add_optional("row_error_worst", result.row_error_worst);

@@ -171,7 +171,12 @@ std::vector<std::string> approximation_sentences(const Block& block) {
                       loss_against(error, null("zero"), "an output of zeros")}) {
       if (!part.empty()) parts.push_back(std::move(part));
     }
-    sentences.push_back(text + (parts.empty() ? "." : ": " + joined(parts) + "."));
+    text += parts.empty() ? "" : ": " + joined(parts);
+    if (result->own_relative_error) {
+      text += fmt::format("; of full attention over the keys that it makes for itself by {}",
+                          three_digits(result->own_relative_error->value));
+    }
+    sentences.push_back(text + ".");
   }
   return sentences;
 }

@@ -8,6 +8,7 @@
 #include "variants/blockwise.h"
 #include "variants/longformer.h"
 #include "variants/mean_value.h"
+#include "variants/reformer/reformer.h"
 #include "variants/zero.h"
 
 namespace longattn {
@@ -45,6 +46,17 @@ TEST(JudgeErrors, OfAnExactVariantIsNothingButRounding) {
   EXPECT_NEAR(r.captured_mass->value, 1, 1e-12);
   EXPECT_GT(*r.relative_error_floor, 1e-9);
   EXPECT_LT(*r.relative_error_floor, 1e-5);
+}
+
+TEST(JudgeErrors, OfKeysOfTheVariantsOwnMakingAreToldAgainstFullAttentionOverThemToo) {
+  // One bucket: full attention over the shared keys, and far from that over the given ones.
+  const CellResult whole = judge(kReformer, {{"shared_qk", "true"}}, small());
+  EXPECT_EQ(whole.status, Status::ok);
+  EXPECT_GT(whole.relative_error->value, 0.1);
+  EXPECT_LT(whole.own_relative_error->value, 1e-12);
+  const CellResult part = judge(kReformer, {{"shared_qk", "true"}, {"bucket_size", "6"}}, small());
+  EXPECT_GT(part.own_relative_error->value, 0.1);
+  EXPECT_FALSE(judge(kReformer, {{"bucket_size", "6"}}, small()).own_relative_error.has_value());
 }
 
 TEST(JudgeErrors, OfZeroIsExactlyOneAndHasNoMass) {

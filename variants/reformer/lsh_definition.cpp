@@ -160,4 +160,9 @@ std::unique_ptr<Definition> lsh_definition(const Problem& p, const LshSettings& 
   return softmax_definition(p, inputs, b, head, allowed);
 }
 
+std::unique_ptr<Definition> full_shared_definition(const Problem& p, const Inputs& inputs, Index b,
+                                                   Index head) {
+  return std::make_unique<SharedDefinition>(p, inputs, b, head, [](Index, Index) { return true; });
+}
+
 }  // namespace longattn

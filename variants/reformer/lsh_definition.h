@@ -14,4 +14,9 @@ std::unique_ptr<Definition> lsh_definition(const Problem& problem, const LshSett
                                            const LshHash& hash, const Inputs& inputs,
                                            Index batch_entry, Index head);
 
+/// Full attention over shared queries and keys: every key that the mask shows, oneself only if
+/// there is no other.
+std::unique_ptr<Definition> full_shared_definition(const Problem& problem, const Inputs& inputs,
+                                                   Index batch_entry, Index head);
+
 }  // namespace longattn

@@ -47,6 +47,11 @@ class Reformer final : public Attention {
     return lsh_definition(problem(), settings_, hash_, inputs, b, head);
   }
 
+  std::unique_ptr<Definition> own_full_attention(const Inputs& inputs, Index b,
+                                                 Index head) const override {
+    return settings_.shared_qk ? full_shared_definition(problem(), inputs, b, head) : nullptr;
+  }
+
   Cost cost(int threads) const override {
     const Problem& p = problem();
     const LshSchedule schedule(p, settings_);

@@ -31,8 +31,8 @@ namespace longattn {
 /// key_len, and does not read the keys given; a token weighs itself only if U_i holds nothing else
 /// (the paper's penalty of 10^5, made exact). Scores keep the Problem's scale: the paper and Trax
 /// omit it (scale: 1), reformer-pytorch has 1/sqrt(head_dim). Such rows are no restriction of full
-/// attention over the keys given. More rounds may take a token out of its own row, so options do
-/// not nest.
+/// attention over the keys given; their error is told against full attention over the shared keys
+/// too. More rounds may take a token out of its own row, so options do not nest.
 ///
 /// wrap_around lets the first look_back chunks see the last ones, as the published programs do
 /// (there those of the round before, because all rounds share one sort); the paper does not say.
