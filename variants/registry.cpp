@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "variants/adaptive_span.h"
 #include "variants/bigbird.h"
 #include "variants/block_permutation.h"
 #include "variants/block_sparse.h"
@@ -19,8 +20,8 @@ namespace longattn {
 std::span<const Variant* const> builtin_variants() {
   static const std::array kTable = {
       &kFull,        &kBlockwise,  &kSparseTransformer, &kBigbird,  &kBlockPermutation,
-      &kBlockSparse, &kLongformer, &kLinformer,         &kReformer, &kMeanValue,
-      &kZero,
+      &kBlockSparse, &kLongformer, &kLinformer,         &kReformer, &kAdaptiveSpan,
+      &kMeanValue,   &kZero,
   };
   return kTable;
 }
