@@ -11,8 +11,10 @@
 #include "variants/linformer/linformer.h"
 #include "variants/longformer.h"
 #include "variants/mean_value.h"
+#include "variants/random_keys.h"
 #include "variants/reformer/reformer.h"
 #include "variants/sparse_transformer.h"
+#include "variants/topk_oracle.h"
 #include "variants/zero.h"
 
 namespace longattn {
@@ -21,7 +23,7 @@ std::span<const Variant* const> builtin_variants() {
   static const std::array kTable = {
       &kFull,        &kBlockwise,  &kSparseTransformer, &kBigbird,  &kBlockPermutation,
       &kBlockSparse, &kLongformer, &kLinformer,         &kReformer, &kAdaptiveSpan,
-      &kMeanValue,   &kZero,
+      &kTopkOracle,  &kRandomKeys, &kMeanValue,         &kZero,
   };
   return kTable;
 }

@@ -1,0 +1,143 @@
+#include "variants/random_keys.h"
+
+#include <algorithm>
+#include <map>
+#include <vector>
+
+#include "core/blocked_attention.h"
+#include "core/listed_attention.h"
+#include "core/random.h"
+
+namespace longattn {
+namespace {
+
+// The keys that a query sees, in order, without looking at any other: all up to an end, or those of
+// its document.
+class VisibleKeys {
+ public:
+  explicit VisibleKeys(const Problem& p) : p_(p), tokens_(static_cast<size_t>(p.batch)) {
+    if (p.mask.document_ids.empty()) return;
+    for (Index b = 0; b < p.batch; ++b) {
+      for (Index j = 0; j < p.visible_key_len(b); ++j) {
+        tokens_[static_cast<size_t>(b)][p.document(b, j)].push_back(j);
+      }
+    }
+  }
+
+  TokenSet of(Index b, Index query) const {
+    const Index position = p_.position(query);
+    Index end = p_.visible_key_len(b);
+    if (p_.mask.causal) end = std::clamp(position + 1, Index{0}, end);
+    if (p_.mask.document_ids.empty()) return {0, end};
+    const auto& documents = tokens_[static_cast<size_t>(b)];
+    const auto own = documents.find(p_.document(b, position));
+    if (own == documents.end()) return {};
+    TokenSet keys{0, static_cast<Index>(own->second.size()), 1, own->second.data()};
+    keys.count = keys.count_below(end);
+    return keys;
+  }
+
+ private:
+  const Problem& p_;
+  std::vector<std::map<Index, std::vector<Index>>> tokens_;  // of each document of a batch entry
+};
+
+class RandomChoice final : public KeyChooser {
+ public:
+  RandomChoice(const Problem& problem, const Options& options)
+      : p_(problem),
+        k_(std::min(options.integer("k"), problem.key_len)),
+        seed_(static_cast<std::uint64_t>(options.integer("seed"))),
+        visible_(problem) {}
+
+  Index max_keys() const override { return k_; }
+  Index scratch_bytes() const override { return 0; }
+
+  void choose(const Inputs&, Index b, Index head, const TokenSet& queries, std::byte*, Index* keys,
+              Index* counts) const override {
+    for (Index n = 0; n < queries.count; ++n) {
+      const TokenSet seen = visible_.of(b, queries[n]);
+      const auto position = static_cast<std::uint64_t>(p_.position(queries[n]));
+      const CounterRandom random(seed_, make_stream(static_cast<std::uint64_t>(head), position));
+      Index* own = keys + n * k_;
+      counts[n] = std::min(k_, seen.count);
+      for (Index drawn = 0; drawn < counts[n]; ++drawn) {
+        own[drawn] = seen[counts[n] < seen.count ? permuted(random, seen.count, drawn) : drawn];
+      }
+      std::sort(own, own + counts[n]);
+    }
+  }
+
+  double pairs() const {
+    double pairs = 0;
+    for (Index b = 0; b < p_.batch; ++b) {
+      for (Index i = 0; i < p_.query_len; ++i) {
+        pairs += static_cast<double>(std::min(k_, visible_.of(b, i).count));
+      }
+    }
+    return pairs * static_cast<double>(p_.num_heads);
+  }
+
+ private:
+  const Problem& p_;
+  const Index k_;
+  const std::uint64_t seed_;
+  const VisibleKeys visible_;
+};
+
+class RandomKeys final : public Attention {
+ public:
+  RandomKeys(const Problem& p, const Options& options)
+      : Attention(p), chooser_(problem(), options) {}
+
+  std::unique_ptr<Definition> definition(const Inputs& inputs, Index b, Index head) const override {
+    return listed_definition(problem(), inputs, chooser_, b, head);
+  }
+  Cost cost(int threads) const override {
+    const Problem& p = problem();
+    Cost cost;
+    cost.scored_pairs = chooser_.pairs();
+    cost.flops = 2 * cost.scored_pairs * static_cast<double>(p.head_dim + p.value_dim);
+    cost.bytes_moved = least_traffic(p);
+    cost.workspace_bytes = static_cast<double>(listed_workspace_bytes(p, chooser_, threads));
+    return cost;
+  }
+  Rounding rounding() const override { return listed_rounding(problem()); }
+
+ private:
+  void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
+    listed_attention(problem(), inputs, chooser_, outputs, context);
+  }
+  const RandomChoice chooser_;
+};
+
+}  // namespace
+
+const Variant kRandomKeys = {
+    .name = "random_keys",
+    .summary = "baseline: k random visible keys of each row; what a budget buys without choosing",
+    .paper = "none; cf. the random part of Zaheer et al. 2020, Big Bird, section 2",
+    .options = {{.name = "k",
+                 .type = OptionType::integer,
+                 .default_value = Index{64},
+                 .doc = "keys a row",
+                 .minimum = 1,
+                 .nested = true},
+                {.name = "seed",
+                 .type = OptionType::integer,
+                 .default_value = Index{0},
+                 .doc = "of the draws",
+                 .minimum = 0}},
+    .extra = {},
+    .unsupported = [](const Problem&, const Options&) -> std::string { return ""; },
+    .traits =
+        [](const Problem& p, const Options& options) {
+          return Traits{.exact = options.integer("k") >= p.key_len, .heads_alike = false};
+        },
+    .growth = [](const Options&) { return Growth{.time = 1, .memory = 1}; },
+    .make = [](const Problem& problem, const Options& options) -> std::unique_ptr<const Attention> {
+      return std::make_unique<RandomKeys>(problem, options);
+    },
+};
+
+}  // namespace longattn
