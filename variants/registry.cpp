@@ -10,6 +10,7 @@
 #include "variants/full.h"
 #include "variants/linformer/linformer.h"
 #include "variants/longformer.h"
+#include "variants/low_rank_oracle.h"
 #include "variants/mean_value.h"
 #include "variants/random_keys.h"
 #include "variants/reformer/reformer.h"
@@ -21,9 +22,9 @@ namespace longattn {
 
 std::span<const Variant* const> builtin_variants() {
   static const std::array kTable = {
-      &kFull,        &kBlockwise,  &kSparseTransformer, &kBigbird,  &kBlockPermutation,
-      &kBlockSparse, &kLongformer, &kLinformer,         &kReformer, &kAdaptiveSpan,
-      &kTopkOracle,  &kRandomKeys, &kMeanValue,         &kZero,
+      &kFull,        &kBlockwise,     &kSparseTransformer, &kBigbird,   &kBlockPermutation,
+      &kBlockSparse, &kLongformer,    &kLinformer,         &kReformer,  &kAdaptiveSpan,
+      &kTopkOracle,  &kLowRankOracle, &kRandomKeys,        &kMeanValue, &kZero,
   };
   return kTable;
 }
