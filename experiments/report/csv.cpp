@@ -94,9 +94,9 @@ Row make_row(const CellResult& result, const std::vector<std::string>& options) 
   Row row;
   row.add("cell_id", result.cell.id);
   row.add("variant", result.cell.variant);
-  row.add("remark", result.cell.remark.empty() ? Field() : Field(result.cell.remark));
   row.add("status", std::string(to_string(result.status)));
   row.add("reason", result.reason.empty() ? Field() : Field(result.reason));
+  row.add("remark", result.cell.remark.empty() ? Field() : Field(result.cell.remark));
   add_problem(result.cell, row);
   for (const std::string& name : options) {
     const auto option =

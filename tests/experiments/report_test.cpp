@@ -38,7 +38,9 @@ TEST(Report, PutsARemarkBesideEveryFigure) {
   const std::string table = terminal_table(results);
   EXPECT_NE(table.find("untrained longformer window=64"), std::string::npos) << table;
   for (size_t at = table.find("longf"); at != std::string::npos; at = table.find("longf", at + 1)) {
-    EXPECT_EQ(table.substr(std::max<size_t>(at, 10) - 10, 10), "untrained ") << table;
+    const std::string before = table.substr(std::max<size_t>(at, 10) - 10, 10);
+    if (before == "upported: ") continue;  // a reason, which has no figure
+    EXPECT_EQ(before, "untrained ") << table;
   }
   const ResultTable rows = result_table(results);
   const auto column = std::ranges::find(rows.columns, "remark") - rows.columns.begin();
