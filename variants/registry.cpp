@@ -14,6 +14,7 @@
 #include "variants/mean_value.h"
 #include "variants/random_keys.h"
 #include "variants/reformer/reformer.h"
+#include "variants/ring/ring.h"
 #include "variants/sparse_transformer.h"
 #include "variants/topk_oracle.h"
 #include "variants/zero.h"
@@ -22,9 +23,10 @@ namespace longattn {
 
 std::span<const Variant* const> builtin_variants() {
   static const std::array kTable = {
-      &kFull,        &kBlockwise,     &kSparseTransformer, &kBigbird,   &kBlockPermutation,
-      &kBlockSparse, &kLongformer,    &kLinformer,         &kReformer,  &kAdaptiveSpan,
-      &kTopkOracle,  &kLowRankOracle, &kRandomKeys,        &kMeanValue, &kZero,
+      &kFull,        &kBlockwise,  &kSparseTransformer, &kBigbird,    &kBlockPermutation,
+      &kBlockSparse, &kLongformer, &kLinformer,         &kReformer,   &kAdaptiveSpan,
+      &kRing,        &kTopkOracle, &kLowRankOracle,     &kRandomKeys, &kMeanValue,
+      &kZero,
   };
   return kTable;
 }

@@ -1,0 +1,210 @@
+#include "variants/ring/ring_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "core/error.h"
+#include "core/visibility.h"
+
+namespace longattn {
+namespace {
+
+constexpr RingLayout kLayouts[] = {RingLayout::contiguous, RingLayout::zigzag, RingLayout::striped};
+
+Problem square(Index len, bool causal) {
+  Problem p;
+  p.num_heads = p.num_kv_heads = 1;
+  p.query_len = p.key_len = len;
+  p.head_dim = p.value_dim = 4;
+  p.mask.causal = causal;
+  return p;
+}
+
+std::vector<Index> tokens(const Shard& shard) {
+  std::vector<Index> all;
+  for (Index n = 0; n < shard.size(); ++n) all.push_back(shard[n]);
+  return all;
+}
+
+TEST(RingPlan, LaysTokensOutAsDrawnByHand) {
+  using Tokens = std::vector<Index>;
+  const auto shard = [](RingLayout layout, int rank) {
+    return tokens(make_shard(layout, 9, 2, rank));
+  };
+  EXPECT_EQ(shard(RingLayout::contiguous, 0), (Tokens{0, 1, 2, 3}));
+  EXPECT_EQ(shard(RingLayout::contiguous, 1), (Tokens{4, 5, 6, 7, 8}));
+  EXPECT_EQ(shard(RingLayout::zigzag, 0), (Tokens{0, 1, 6, 7, 8}));
+  EXPECT_EQ(shard(RingLayout::zigzag, 1), (Tokens{2, 3, 4, 5}));
+  EXPECT_EQ(shard(RingLayout::striped, 0), (Tokens{0, 2, 4, 6, 8}));
+  EXPECT_EQ(shard(RingLayout::striped, 1), (Tokens{1, 3, 5, 7}));
+}
+
+TEST(RingPlan, GivesEveryTokenToOneRankWhateverTheLength) {
+  for (RingLayout layout : kLayouts) {
+    for (Index len : {0, 1, 2, 7, 16, 97}) {
+      for (int ranks : {1, 2, 3, 8, 100}) {
+        std::vector<int> holders(static_cast<size_t>(len), 0);
+        Index least = len, most = 0;
+        for (int rank = 0; rank < ranks; ++rank) {
+          const Shard shard = make_shard(layout, len, ranks, rank);
+          const std::vector<Index> own = tokens(shard);
+          least = std::min(least, shard.size());
+          most = std::max(most, shard.size());
+          for (size_t n = 0; n < own.size(); ++n) {
+            ++holders[static_cast<size_t>(own[n])];
+            if (n > 0) EXPECT_LT(own[n - 1], own[n]);
+            EXPECT_EQ(shard.count_below(own[n]), static_cast<Index>(n));
+          }
+        }
+        for (int count : holders) EXPECT_EQ(count, 1);
+        EXPECT_LE(most - least, layout == RingLayout::zigzag ? 2 : 1);
+      }
+    }
+  }
+}
+
+// Pairs are counted in closed form; here one by one.
+TEST(RingPlan, CountsThePairsThatTheMaskShows) {
+  Problem p = square(23, true);
+  Problem decode = p;
+  decode.query_len = 5;
+  Problem early = p;
+  early.query_len = 31;
+  Problem padded = p;
+  padded.batch = 3;
+  padded.num_heads = 2;
+  padded.mask.key_lengths = {23, 0, 9};
+  Problem documents = padded;
+  for (Index n = 0; n < 69; ++n) documents.mask.document_ids.push_back(n / 4 % 5);
+  for (Problem problem : {p, decode, early, padded, documents}) {
+    for (bool causal : {true, false}) {
+      problem.mask.causal = causal;
+      for (RingLayout layout : kLayouts) {
+        for (int ranks : {1, 2, 5, 30}) {
+          const RingPlan plan(problem, layout, ranks);
+          double sum = 0;
+          for (int rank = 0; rank < ranks; ++rank) {
+            for (int origin = 0; origin < ranks; ++origin) {
+              Index count = 0;
+              for (Index b = 0; b < problem.batch; ++b) {
+                for (Index query : tokens(plan.queries(rank))) {
+                  for (Index key : tokens(plan.keys(origin))) {
+                    if (problem.visible(b, query, key)) ++count;
+                  }
+                }
+              }
+              ASSERT_EQ(plan.pairs(rank, origin), static_cast<double>(count * problem.num_heads));
+              sum += plan.pairs(rank, origin);
+            }
+          }
+          EXPECT_EQ(sum, visible_pairs(problem));
+        }
+      }
+    }
+  }
+}
+
+// Contiguous: the longest chain is one triangle and P - 1 squares, so P / (2 P - 1) in the limit;
+// with c = N / P tokens a rank exactly (P c + 1) / (c + 1 + 2 (P - 1) c). Zigzag: every rank does
+// the same at every step. Striped: between, for lack of c triangles' diagonals.
+TEST(RingPlan, BalancesCausalWorkAsTheLayoutsPromise) {
+  const auto balance = [](Index len, RingLayout layout, int ranks) {
+    return RingPlan(square(len, true), layout, ranks).balance();
+  };
+  for (int ranks : {1, 2, 3, 4, 8, 16}) {
+    const Index c = 64;
+    const auto size = static_cast<double>(ranks), share = static_cast<double>(c);
+    const double contiguous = balance(c * ranks, RingLayout::contiguous, ranks);
+    const double striped = balance(c * ranks, RingLayout::striped, ranks);
+    EXPECT_NEAR(contiguous, (size * share + 1) / (share + 1 + 2 * (size - 1) * share), 1e-14);
+    EXPECT_DOUBLE_EQ(balance(c * ranks, RingLayout::zigzag, ranks), 1);
+    if (ranks > 1) EXPECT_LT(contiguous, striped);
+    if (ranks > 1) EXPECT_LT(striped, 1);
+    EXPECT_NEAR(balance(Index{1} << 24, RingLayout::contiguous, ranks), size / (2 * size - 1),
+                1e-5);
+    EXPECT_NEAR(balance(Index{1} << 24, RingLayout::striped, ranks), 1, 1e-4);
+  }
+  EXPECT_NEAR(balance(128, RingLayout::contiguous, 4), 0.573, 5e-4);
+  EXPECT_NEAR(balance(128, RingLayout::striped, 4), 0.977, 5e-4);
+  EXPECT_NEAR(balance(128, RingLayout::contiguous, 8), 0.535, 5e-4);
+  EXPECT_NEAR(balance(128, RingLayout::striped, 8), 0.949, 5e-4);
+  EXPECT_NEAR(balance(256, RingLayout::contiguous, 16), 0.517, 5e-4);
+  EXPECT_NEAR(balance(256, RingLayout::striped, 16), 0.945, 5e-4);
+  // Without a causal mask all are balanced.
+  for (RingLayout layout : kLayouts) {
+    EXPECT_DOUBLE_EQ(RingPlan(square(64, false), layout, 4).balance(), 1);
+  }
+}
+
+TEST(RingPlan, ChoosesTheLayoutByTheMask) {
+  EXPECT_EQ(RingPlan::best_layout(square(1024, true), 4), RingLayout::zigzag);
+  EXPECT_EQ(RingPlan::best_layout(square(1024, false), 4), RingLayout::contiguous);
+  EXPECT_EQ(RingPlan::best_layout(square(1024, true), 1), RingLayout::contiguous);
+}
+
+// A rank that nobody waits for is not written to: P - 1 hops of s (d + d_v) elements without a
+// mask, half of them for contiguous causal shards.
+TEST(RingPlan, SendsABlockNoFurtherThanItIsNeeded) {
+  Problem p = square(64, false);
+  p.batch = 2;
+  p.num_heads = 6;
+  p.num_kv_heads = 3;
+  p.value_dim = 7;
+  p.dtype = DType::bfloat16;
+  const int ranks = 4;
+  const Index block = 2 * 3 * 16 * (4 + 7) * 2;
+  for (RingLayout layout : kLayouts) {
+    const RingPlan plan(p, layout, ranks);
+    for (int rank = 0; rank < ranks; ++rank) {
+      EXPECT_EQ(plan.block_bytes(rank), block);
+      EXPECT_EQ(plan.bytes_sent(rank), 3 * block);
+      EXPECT_FALSE(plan.sends(rank, ranks - 1));
+    }
+  }
+  p.mask.causal = true;
+  const RingPlan causal(p, RingLayout::contiguous, ranks);
+  // Block 0 is needed by ranks 1, 2, 3, block 1 by 2 and 3, block 2 by 3, block 3 by none.
+  EXPECT_EQ(causal.bytes_sent(0), block);
+  EXPECT_EQ(causal.bytes_sent(1), 2 * block);
+  EXPECT_EQ(causal.bytes_sent(2), 3 * block);
+  EXPECT_EQ(causal.bytes_sent(3), 0);
+  for (int rank = 0; rank < ranks; ++rank) {
+    for (int step = 0; step < ranks; ++step) {
+      EXPECT_EQ(causal.receives(causal.next(rank), step), causal.sends(rank, step));
+      if (causal.pairs(rank, causal.origin(rank, step)) > 0 && step > 0) {
+        EXPECT_TRUE(causal.receives(rank, step - 1)) << "a block that is needed does not come";
+      }
+    }
+  }
+}
+
+TEST(RingPlan, HoldsAShareOfTheSequenceThatFallsWithTheRanks) {
+  const Problem p = square(1 << 16, true);
+  const auto most = [&](int ranks) {
+    const RingPlan plan(p, RingLayout::zigzag, ranks);
+    Index bytes = 0;
+    for (int rank = 0; rank < ranks; ++rank) bytes = std::max(bytes, plan.memory_bytes(rank));
+    return bytes;
+  };
+  // Queries, two blocks of keys and values, accumulator, maximum and sum, in floats of 4 bytes.
+  const Index tokens_of_rank = (1 << 16) / 8;
+  EXPECT_EQ(most(8), 4 * tokens_of_rank * (4 + 2 * 8 + 4 + 2));
+  EXPECT_EQ(most(16), most(8) / 2);
+}
+
+TEST(RingPlan, RefusesShardsThatAreNotTheSequence) {
+  std::vector<Shard> shards(2);
+  shards[0].append({0, 5});
+  shards[1].append({5, 3});
+  EXPECT_NO_THROW(RingPlan(square(8, true), shards, shards));
+  try {
+    RingPlan(square(9, true), shards, shards);
+    FAIL();
+  } catch (const ProblemError& error) {
+    EXPECT_STREQ(error.what(), "shards of 8 queries and 8 keys, problem says 9 and 9");
+  }
+}
+
+}  // namespace
+}  // namespace longattn

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+#include "core/error.h"
+#include "core/types.h"
+
+namespace longattn {
+
+/// A transfer failed: sizes that differ, a deadline that passed, another rank that gave up. The
+/// message names ranks, tag and both numbers. Afterwards the whole group is of no more use.
+class CommunicatorError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A transfer under way; it must be waited for, and its buffer left alone until then.
+struct Request {
+  Index id = -1;
+  bool active() const { return id >= 0; }
+};
+
+/// How one rank talks to the others: bytes from buffer to buffer, in MPI's words.
+///
+/// A message is identified by (source, destination, tag); no two with the same may be under way at
+/// once. Neither call blocks, and a send is complete only when its receive has been posted, so that
+/// a program which is right here is right with rendezvous over a network. Both sides say how many
+/// bytes; if they differ both fail. One communicator belongs to one thread at a time.
+class Communicator {
+ public:
+  using Deadline = std::chrono::steady_clock::time_point;
+
+  virtual ~Communicator() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  virtual Request isend(std::span<const std::byte> message, int destination, int tag) = 0;
+  virtual Request irecv(std::span<std::byte> buffer, int source, int tag) = 0;
+  /// Returns when the transfer is complete, and makes the request inactive. An inactive request is
+  /// complete. Throws CommunicatorError, at the latest at the deadline.
+  virtual void wait(Request& request, Deadline deadline) = 0;
+  /// Lets every wait of every rank fail with this reason.
+  virtual void abort(std::string_view reason) noexcept = 0;
+
+  /// Of all messages that have been sent so far.
+  virtual Index bytes_sent() const = 0;
+};
+
+}  // namespace longattn

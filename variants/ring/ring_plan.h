@@ -1,0 +1,97 @@
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "core/block_schedule.h"
+#include "core/types.h"
+
+namespace longattn {
+
+/// The tokens of one rank, ascending: a few arithmetic sequences one after the other. Everything a
+/// rank holds is numbered locally, 0, 1, .., in this order.
+class Shard {
+ public:
+  /// Appends tokens that all come after those so far.
+  void append(const TokenSet& tokens);
+
+  Index size() const { return size_; }
+  Index operator[](Index local) const;   ///< token of a local number
+  Index count_below(Index token) const;  ///< local number of the first token that is not below
+  const std::vector<TokenSet>& segments() const { return segments_; }
+
+ private:
+  std::vector<TokenSet> segments_;
+  Index size_ = 0;
+};
+
+/// Which rank of P holds which of N tokens. Lengths that do not divide give parts that differ by
+/// one token, and empty ones where there are more parts than tokens.
+enum class RingLayout {
+  contiguous,  ///< rank r the r-th of P parts
+  zigzag,      ///< rank r the r-th and the r-th last of 2 P parts
+  striped,     ///< rank r tokens r, r + P, r + 2 P, ..
+};
+std::string_view to_string(RingLayout layout);
+Shard make_shard(RingLayout layout, Index tokens, int ranks, int rank);
+
+/// The whole schedule of a ring as data: who holds what, what is computed and what is passed on at
+/// each step, and what that costs. Every rank makes the same plan from the same Problem; the
+/// algorithm, the cost model and the tests read nothing else.
+///
+/// At step t = 0 .. P-1 rank r holds the keys and values that began at rank origin(r, t) = r - t
+/// mod P, computes with them, and passes them to rank r + 1 unless no rank further on has a query
+/// that sees one of them.
+class RingPlan {
+ public:
+  /// Queries and keys are laid out by the same rule, each over its own length; where these are
+  /// equal, a rank holds queries, keys and values of the same tokens.
+  RingPlan(const Problem& problem, RingLayout layout, int ranks);
+  /// Shards of any size, one of queries and one of keys a rank. Throws ProblemError unless they
+  /// have as many tokens as the Problem.
+  RingPlan(const Problem& problem, std::vector<Shard> queries, std::vector<Shard> keys);
+
+  /// The layout with the best balance; of equal ones the one that sends least, then the first. Only
+  /// lengths and the causal mask count: padding and documents may differ between batch entries, and
+  /// the bits of one entry must not depend on the others.
+  static RingLayout best_layout(const Problem& problem, int ranks);
+
+  int ranks() const { return static_cast<int>(queries_.size()); }
+  const Shard& queries(int rank) const { return queries_[static_cast<size_t>(rank)]; }
+  const Shard& keys(int rank) const { return keys_[static_cast<size_t>(rank)]; }
+
+  int origin(int rank, int step) const { return (rank - step + ranks()) % ranks(); }
+  int next(int rank) const { return (rank + 1) % ranks(); }
+  int previous(int rank) const { return (rank + ranks() - 1) % ranks(); }
+  bool sends(int rank, int step) const;
+  bool receives(int rank, int step) const { return sends(previous(rank), step); }
+  /// (query, key) pairs that the mask shows, of one rank's queries and one rank's keys, over all
+  /// heads and batch entries. Exact.
+  double pairs(int rank, int origin) const {
+    return pairs_[static_cast<size_t>(rank * ranks() + origin)];
+  }
+
+  /// Of the keys and values that began at a rank, in the Problem's storage type: one message.
+  Index block_bytes(int origin) const;
+  Index bytes_sent(int rank) const;
+  /// Room for the blocks held at even and at odd steps.
+  Index buffer_bytes(int rank, int parity) const;
+  /// What a rank holds from its first step to its last: its queries, two blocks, its softmax state.
+  Index memory_bytes(int rank) const;
+
+  /// Mean work of a rank over the work of the longest chain: sum over steps of the most that any
+  /// rank has to do. 1 without pairs.
+  double balance() const;
+
+ private:
+  void count_pairs();
+  double count(const Shard& queries, const Shard& keys, Index batch_entry) const;
+  double count_documents(const Shard& queries, const Shard& keys, Index batch_entry) const;
+
+  const Problem problem_;
+  std::vector<Shard> queries_, keys_;
+  std::vector<double> pairs_;   // [rank, origin]
+  std::vector<int> last_step_;  // of each origin: at which someone still needs its block
+};
+
+}  // namespace longattn

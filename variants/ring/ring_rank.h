@@ -1,0 +1,52 @@
+#pragma once
+
+#include <array>
+#include <span>
+
+#include "core/attention.h"
+#include "core/softmax_state.h"
+#include "variants/ring/communicator.h"
+#include "variants/ring/ring_plan.h"
+
+namespace longattn {
+
+/// What one rank does: the same lines whether ranks are stepped through by one thread, are threads,
+/// or processes on machines of their own.
+///
+///   load;  for t = 0 .. P-1: post(t), compute(t), complete(t);  store
+///
+/// post starts the exchange of the step, receive first; compute works on the block at hand
+/// meanwhile; complete waits, and the block that came takes its place. The softmax state goes from
+/// block to block in float32 and is divided once, at the end: no partial output is rounded or
+/// merged. A rank without work at a step passes its block on all the same.
+class RingRank {
+ public:
+  /// Takes plan.memory_bytes(rank) bytes from the workspace, which outlive it. `whole` is the
+  /// Problem of the plan.
+  RingRank(const RingPlan& plan, const Problem& whole, Communicator& communicator,
+           Workspace& workspace);
+
+  /// Copies the rank's own queries, keys and values, out of tensors of the whole sequence.
+  void load(const Inputs& inputs);
+  void post(int step);
+  void compute(int step, Context& context);
+  void complete(int step, Communicator::Deadline deadline);
+  /// Writes the rank's own rows of the outputs.
+  void store(const Outputs& outputs) const;
+
+ private:
+  std::span<std::byte> block(int step) const;  // the bytes in use of the buffer of a step
+  Inputs inputs_of(int step) const;
+
+  const RingPlan& plan_;
+  const Problem& whole_;
+  Communicator& communicator_;
+  const int rank_;
+  std::span<std::byte> queries_;
+  std::array<std::span<std::byte>, 2>
+      buffers_;  // keys, then values, of the block at hand; the next
+  SoftmaxState state_;
+  Request sending_, receiving_;
+};
+
+}  // namespace longattn
