@@ -13,8 +13,9 @@ namespace longattn {
 ///   W_ij = m_ij exp(s_ij) / sum_j' m_ij' exp(s_ij'),   s_ij = scale q_i . k_j + bias_ij
 ///   m_ij = min(max((R + z - (x - offset)) / R, 0), 1)
 ///
-/// over the keys that the Problem's mask shows; a row in which every m is zero is zero. logsumexp is
-/// that of s + log m. Keys with m = 0, at distance z + R + offset and beyond, are never read.
+/// over the keys that the Problem's mask shows; a row in which every m is zero is zero. logsumexp
+/// is that of s + log m. Keys with m = 0, at distance z + R + offset and beyond, are not scored:
+/// cost follows the span.
 ///
 /// Conventions. Distance: the paper is causal (x = t - j); without a causal mask the window reaches
 /// to both sides, which is our extension. offset: the paper writes m(x), 0; the published code
@@ -29,9 +30,9 @@ namespace longattn {
 /// ramp (R, in tokens; the paper's is 32; 1 with a whole span is a hard window of z tokens),
 /// offset, include_self.
 ///
-/// Takes every part of the Problem. Rows are stochastic; a softmax on a subset if no key lies on the
-/// ramp. With spans of at least the sequence and self included it is full attention; without, that
-/// without the diagonal.
+/// Takes every part of the Problem. Rows are stochastic; a softmax on a subset if no key lies on
+/// the ramp. With spans of at least the sequence and self included it is full attention; without,
+/// that without the diagonal.
 ///
 /// Cost: causal scored pairs sum_h sum_t min(t + 1, ceil(z_h + R) + offset) (less the token itself
 /// if left out); to both sides otherwise: O(N (z + R)) a head. Each head pays for its own span,
