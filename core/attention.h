@@ -38,9 +38,10 @@ struct Cost {
 
 /// Rows of the matrix W of a variant: output_i = sum_j weights(i, j) * value_j.
 struct Rows {
-  Eigen::MatrixXd weights;        ///< [queries, key_len]
-  Eigen::MatrixXd magnitudes;     ///< sum of absolute terms behind each weight; empty: |weights|
-  Eigen::VectorXd score_bound;    ///< per row, max over weighed keys of scale * sum_c |q_c| |k_c|
+  Eigen::MatrixXd weights;     ///< [queries, key_len]
+  Eigen::MatrixXd magnitudes;  ///< sum of absolute terms behind each weight; empty: |weights|
+  Eigen::VectorXd
+      score_bound;  ///< per row, max over weighed keys of |scale| sum_c |q_c k_c| + |bias|
   Eigen::VectorXd logsumexp;      ///< per row; empty: not defined for this variant
   std::vector<int> value_source;  ///< per row, 0: values, n: extra tensor n-1; empty: all 0
 };

@@ -63,8 +63,8 @@ struct Problem {
   double bias(Index head, Index query, Index key) const;
 };
 
-/// Throws ProblemError when a size is negative, heads do not divide, or a mask has the wrong
-/// length.
+/// Throws ProblemError when a size is negative, heads do not divide, a mask has the wrong length,
+/// or documents meet more queries than keys.
 void validate(const Problem& problem);
 
 }  // namespace longattn

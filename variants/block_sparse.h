@@ -21,8 +21,10 @@ namespace longattn {
 ///
 ///   dense      every block; equals full attention
 ///   local      blocks at distance 0 and 1: DeepSpeed's LocalSlidingWindow of 3 blocks
-///   fixed      windows of 4 blocks, and of each window the last block for everyone: DeepSpeed's
-///              Fixed with its defaults, bidirectional; Child et al.'s fixed pattern in blocks
+///   fixed      windows of 4 blocks, and of each whole window the last block for everyone:
+///              DeepSpeed's Fixed with its defaults, bidirectional; Child et al.'s fixed pattern in
+///              blocks. Of a short last window DeepSpeed shows everyone the last block too; here
+///              nobody outside it sees it. Causal, the two are the same
 ///   butterfly  block numbers that differ in at most one binary digit: FlashAttention's
 ///   block-sparse
 ///              pattern (section 3.3), after Dao et al. 2022 (Pixelated Butterfly)
