@@ -23,8 +23,8 @@ struct PlannedCell {
 };
 
 /// Every combination, in the order input, length, variant, threads. A cell whose predicted memory
-/// (workspace, inputs and outputs) exceeds the limit is marked skipped. Throws like read_trace when a
-/// trace has changed since the config was read.
+/// (workspace, inputs and outputs) exceeds the limit is marked skipped. Throws like read_trace when
+/// a trace has changed since the config was read.
 std::vector<PlannedCell> make_plan(const Experiment& experiment);
 
 }  // namespace longattn

@@ -30,8 +30,7 @@ bool prefix_stable(const Case& c) {
          c.traits.causality == Traits::Causality::strict;
 }
 bool nested(const Case& c) {
-  return !c.with_extra && c.traits.nests &&
-         std::ranges::any_of(c.variant.options, &Option::nested);
+  return !c.with_extra && c.traits.nests && std::ranges::any_of(c.variant.options, &Option::nested);
 }
 bool heap_counted(const Case&) { return heap_counting_available(); }
 

@@ -21,7 +21,8 @@ void add_report(CLI::App& app, const Invocation&, Action& chosen) {
   auto arguments = std::make_shared<Arguments>();
   command->add_option("folder", arguments->folder, "folder of a run")->required();
   command
-      ->add_option("--format", arguments->format, "what goes to standard output: table, csv or json")
+      ->add_option("--format", arguments->format,
+                   "what goes to standard output: table, csv or json")
       ->check(CLI::IsMember({"table", "csv", "json"}));
   command->footer("Works on interrupted runs too: everything measured is in journal.jsonl.");
   command->callback([&chosen, arguments] {

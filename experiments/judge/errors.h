@@ -29,7 +29,8 @@ double judging_bytes(const Problem& problem, int threads);
 ///   relative_error        sqrt(sum_i |o_i - f_i|^2 / sum_i |f_i|^2), o = W V of the variant's
 ///                         definition and f of full attention, both in double; 95 % bootstrap
 ///                         interval over rows
-///   own_relative_error    the same with f of full attention over the keys that the variant makes for
+///   own_relative_error    the same with f of full attention over the keys that the variant makes
+///   for
 ///                         itself (Reformer's shared_qk); empty where it makes none
 ///   relative_error_floor  the same for f evaluated plainly in float32; with bfloat16 storage,
 ///                         with probabilities rounded to it
