@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <vector>
 
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/cross_polytope.cpp"
 #include <hwy/foreach_target.h>

@@ -6,8 +6,6 @@
 #include <chrono>
 #include <vector>
 
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "experiments/benchmarks/ceilings.cpp"
 #include <hwy/foreach_target.h>
