@@ -95,14 +95,41 @@ class ListedDefinition final : public Definition {
 
 }  // namespace
 
-void listed_attention(const Problem& p, const Inputs& inputs, const KeyChooser& chooser,
-                      const Outputs& outputs, Context& context) {
+std::unique_ptr<Definition> ListedAttention::definition(const Inputs& inputs, Index batch_entry,
+                                                        Index head) const {
+  return std::make_unique<ListedDefinition>(problem(), inputs, chooser(), batch_entry, head);
+}
+
+Attention::Rounding ListedAttention::rounding() const {
+  return blocked_rounding(problem(), default_key_block(problem()));
+}
+
+Cost ListedAttention::listed_cost(double pairs, int threads) const {
+  const Problem& p = problem();
+  Cost cost;
+  cost.scored_pairs = pairs;
+  cost.flops = 2 * pairs * static_cast<double>(p.head_dim + p.value_dim);
+  cost.bytes_moved = least_traffic(p);
+  if (p.query_len == 0) return cost;
+  const Index chunk = chunk_of(p), last = p.query_len - (p.query_len - 1) / chunk * chunk;
+  const Index engine = std::max(blocked_workspace_bytes(p, ListedSchedule(p, chunk), threads),
+                                blocked_workspace_bytes(p, ListedSchedule(p, last), threads));
+  cost.workspace_bytes = static_cast<double>(
+      engine + Workspace::bytes_for<Index>(chunk * chooser().max_keys()) +
+      Workspace::bytes_for<Index>(chunk) + threads * Workspace::rounded(chooser().scratch_bytes()));
+  return cost;
+}
+
+void ListedAttention::forward_impl(const Inputs& inputs, const Outputs& outputs,
+                                   Context& context) const {
+  const Problem& p = problem();
+  const KeyChooser& chosen = chooser();
   Workspace& workspace = context.workspace();
   const Workspace::Scope scope(workspace);
-  const Index chunk = chunk_of(p), most = chooser.max_keys();
+  const Index chunk = chunk_of(p), most = chosen.max_keys();
   const auto keys = workspace.take<Index>(chunk * most);
   const auto counts = workspace.take<Index>(chunk);
-  const Index stride = Workspace::rounded(chooser.scratch_bytes());
+  const Index stride = Workspace::rounded(chosen.scratch_bytes());
   const auto scratch = workspace.take<std::byte>(context.threads() * stride);
   for (Index b = 0; b < p.batch; ++b) {
     for (Index h = 0; h < p.num_heads; ++h) {
@@ -111,9 +138,9 @@ void listed_attention(const Problem& p, const Inputs& inputs, const KeyChooser& 
         const Index groups = (count + KeyChooser::kGroup - 1) / KeyChooser::kGroup;
         context.arena().for_each(groups, [&](Index group, int worker) {
           const Index begin = group * KeyChooser::kGroup;
-          chooser.choose(inputs, b, h, {first + begin, std::min(KeyChooser::kGroup, count - begin)},
-                         scratch.data() + worker * stride, keys.data() + begin * most,
-                         counts.data() + begin);
+          chosen.choose(inputs, b, h, {first + begin, std::min(KeyChooser::kGroup, count - begin)},
+                        scratch.data() + worker * stride, keys.data() + begin * most,
+                        counts.data() + begin);
         });
         ListedSchedule schedule(p, count);
         schedule.attend_to(b, h, first);
@@ -122,25 +149,6 @@ void listed_attention(const Problem& p, const Inputs& inputs, const KeyChooser& 
       }
     }
   }
-}
-
-Index listed_workspace_bytes(const Problem& p, const KeyChooser& chooser, int threads) {
-  if (p.query_len == 0) return 0;
-  const Index chunk = chunk_of(p), last = p.query_len - (p.query_len - 1) / chunk * chunk;
-  const Index engine = std::max(blocked_workspace_bytes(p, ListedSchedule(p, chunk), threads),
-                                blocked_workspace_bytes(p, ListedSchedule(p, last), threads));
-  return engine + Workspace::bytes_for<Index>(chunk * chooser.max_keys()) +
-         Workspace::bytes_for<Index>(chunk) + threads * Workspace::rounded(chooser.scratch_bytes());
-}
-
-Attention::Rounding listed_rounding(const Problem& p) {
-  return blocked_rounding(p, default_key_block(p));
-}
-
-std::unique_ptr<Definition> listed_definition(const Problem& problem, const Inputs& inputs,
-                                              const KeyChooser& chooser, Index batch_entry,
-                                              Index head) {
-  return std::make_unique<ListedDefinition>(problem, inputs, chooser, batch_entry, head);
 }
 
 }  // namespace longattn

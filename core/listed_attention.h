@@ -29,18 +29,23 @@ class KeyChooser {
 /// Softmax attention of every query over the keys chosen for it, a chunk of queries at a time:
 /// first all workers choose, then the blocked engine attends, one query a block. Chosen keys are
 /// gathered, so that time follows their number; memory is that of one chunk's lists, not of all.
-void listed_attention(const Problem& problem, const Inputs& inputs, const KeyChooser& chooser,
-                      const Outputs& outputs, Context& context);
+/// The definition is a softmax over the keys that the same chooser names. A variant adds what
+/// choosing costs.
+class ListedAttention : public Attention {
+ public:
+  using Attention::Attention;
 
-/// Exactly what listed_attention takes from the workspace at most.
-Index listed_workspace_bytes(const Problem& problem, const KeyChooser& chooser, int threads);
+  std::unique_ptr<Definition> definition(const Inputs& inputs, Index batch_entry,
+                                         Index head) const override;
+  Rounding rounding() const override;
 
-/// As Attention::rounding() wants it.
-Attention::Rounding listed_rounding(const Problem& problem);
+ protected:
+  virtual const KeyChooser& chooser() const = 0;
+  /// A Cost of `pairs` scored pairs, with exactly what forward takes from the workspace at most.
+  Cost listed_cost(double pairs, int threads) const;
 
-/// The definition: a softmax over the keys that the same chooser names.
-std::unique_ptr<Definition> listed_definition(const Problem& problem, const Inputs& inputs,
-                                              const KeyChooser& chooser, Index batch_entry,
-                                              Index head);
+ private:
+  void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override;
+};
 
 }  // namespace longattn

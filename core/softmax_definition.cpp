@@ -49,25 +49,11 @@ class SoftmaxDefinition final : public Definition {
         result.score_bound(r) = std::max(result.score_bound(r), bound);
       }
     }
-    for (Index r = 0; r < count; ++r) normalise(result, r);
+    for (Index r = 0; r < count; ++r) normalise_row(result, r);
     return result;
   }
 
  private:
-  static void normalise(Rows& result, Index r) {
-    auto row = result.weights.row(r);
-    const double largest =
-        row.size() > 0 ? row.maxCoeff() : -std::numeric_limits<double>::infinity();
-    if (largest == -std::numeric_limits<double>::infinity()) {
-      row.setZero();
-      return;
-    }
-    row = (row.array() - largest).exp();
-    const double sum = row.sum();
-    row /= sum;
-    result.logsumexp(r) = largest + std::log(sum);
-  }
-
   const Problem problem_;
   const ConstTensorView queries_, keys_;
   const Index batch_entry_, head_;
@@ -75,6 +61,20 @@ class SoftmaxDefinition final : public Definition {
 };
 
 }  // namespace
+
+void normalise_row(Rows& rows, Index r) {
+  constexpr double kNothing = -std::numeric_limits<double>::infinity();
+  auto row = rows.weights.row(r);
+  const double largest = row.size() > 0 ? row.maxCoeff() : kNothing;
+  if (largest == kNothing) {
+    row.setZero();
+    return;
+  }
+  row = (row.array() - largest).exp();
+  const double sum = row.sum();
+  row /= sum;
+  rows.logsumexp(r) = largest + std::log(sum);
+}
 
 std::unique_ptr<Definition> softmax_definition(const Problem& problem, const Inputs& inputs,
                                                Index batch_entry, Index head,

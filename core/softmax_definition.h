@@ -21,4 +21,9 @@ std::unique_ptr<Definition> softmax_definition(const Problem& problem, const Inp
                                                Index batch_entry, Index head,
                                                KeyPredicate allowed = {});
 
+/// The last step of such a definition: row r of `rows.weights` holds scores, -inf where a key is
+/// not weighed, and becomes their softmax, `rows.logsumexp` its logarithm; a row of -inf becomes
+/// zeros.
+void normalise_row(Rows& rows, Index r);
+
 }  // namespace longattn

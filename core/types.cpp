@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -32,6 +33,11 @@ Index byte_size(DType dtype) { return dtype == DType::float32 ? 4 : 2; }
 
 double Problem::effective_scale() const {
   return scale ? *scale : 1.0 / std::sqrt(static_cast<double>(head_dim));
+}
+
+Index Problem::visible_end(Index batch_entry, Index query) const {
+  const Index end = visible_key_len(batch_entry);
+  return mask.causal ? std::clamp(position(query) + 1, Index{0}, end) : end;
 }
 
 Index Problem::document(Index batch_entry, Index token) const {

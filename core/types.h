@@ -55,6 +55,8 @@ struct Problem {
   Index visible_key_len(Index batch_entry) const {
     return mask.key_lengths.empty() ? key_len : mask.key_lengths[static_cast<size_t>(batch_entry)];
   }
+  /// Keys from here on are hidden from query i by padding or causality; documents may hide more.
+  Index visible_end(Index batch_entry, Index query) const;
   /// Document of a token in a batch entry; 0 without documents.
   Index document(Index batch_entry, Index token) const;
   /// Whether the mask lets query i see key j. The definition; kernels use core/visibility.

@@ -31,9 +31,7 @@ void trim_to_documents(const Problem& p, Index batch_entry, const TokenSet& quer
 
 KeyRange visible_range(const Problem& p, Index batch_entry, const TokenSet& queries) {
   if (queries.count == 0) return {};
-  KeyRange range{0, p.visible_key_len(batch_entry)};
-  const Index last = p.position(queries[queries.count - 1]);
-  if (p.mask.causal) range.end = std::clamp(last + 1, Index{0}, range.end);
+  KeyRange range{0, p.visible_end(batch_entry, queries[queries.count - 1])};
   if (!p.mask.document_ids.empty()) trim_to_documents(p, batch_entry, queries, range);
   return range;
 }
@@ -47,17 +45,25 @@ bool fully_visible(const Problem& p, Index batch_entry, const TokenSet& queries,
   return !p.mask.causal || last_key <= p.position(queries[0]);
 }
 
+double sum_over_queries(const Problem& p,
+                        const std::function<Index(Index position, Index end)>& pairs_of_row) {
+  double pairs = 0;
+  for (Index b = 0; b < p.batch; ++b) {
+    for (Index i = 0; i < p.query_len; ++i) {
+      pairs += static_cast<double>(pairs_of_row(p.position(i), p.visible_end(b, i)));
+    }
+  }
+  return pairs;
+}
+
 double visible_pairs(const Problem& p) {
+  const auto heads = static_cast<double>(p.num_heads);
+  if (p.mask.document_ids.empty()) {
+    return heads * sum_over_queries(p, [](Index, Index end) { return end; });
+  }
   double pairs = 0;
   for (Index b = 0; b < p.batch; ++b) {
     const Index end = p.visible_key_len(b);
-    if (p.mask.document_ids.empty()) {
-      for (Index i = 0; i < p.query_len; ++i) {
-        const Index seen = p.mask.causal ? std::clamp(p.position(i) + 1, Index{0}, end) : end;
-        pairs += static_cast<double>(seen);
-      }
-      continue;
-    }
     std::unordered_map<Index, Index> size;  // of each document, over the keys passed so far
     Index passed = 0;
     const auto pass_to = [&](Index bound) {
@@ -69,16 +75,12 @@ double visible_pairs(const Problem& p) {
       pairs += static_cast<double>(size[p.document(b, p.position(i))]);
     }
   }
-  return pairs * static_cast<double>(p.num_heads);
+  return pairs * heads;
 }
 
 void apply_mask(const Problem& p, const Tile& tile, TileMask& mask) {
-  const Index padded_end = tile.keys.count_below(p.visible_key_len(tile.batch_entry));
   for (Index r = 0; r < mask.rows; ++r) {
-    const Index query = tile.queries[r];
-    Index end = padded_end;
-    if (p.mask.causal) end = std::min(end, tile.keys.count_below(p.position(query) + 1));
-    mask.clip(r, 0, end);
+    mask.clip(r, 0, tile.keys.count_below(p.visible_end(tile.batch_entry, tile.queries[r])));
   }
   if (!p.mask.document_ids.empty()) {
     for (Index r = 0; r < mask.rows; ++r) {

@@ -254,23 +254,15 @@ class AdaptiveSpan final : public Attention {
     blocked_attention(problem(), inputs, schedule_, outputs, context);
   }
 
-  // Counted query by query; documents only ever leave fewer.
   double scored_pairs() const {
-    const Problem& p = problem();
-    std::vector<double> pairs(pattern_.reaches.size());
-    for (Index b = 0; b < p.batch; ++b) {
-      for (Index i = 0; i < p.query_len; ++i) {
-        const Index position = p.position(i);
-        Index end = p.visible_key_len(b);
-        if (p.mask.causal) end = std::clamp(position + 1, Index{0}, end);
-        for (size_t n = 0; n < pairs.size(); ++n) {
-          const Index reach = pattern_.reaches[n].reach;
-          const Index first = std::max(position - reach, Index{0});
-          const Index last = std::min(position + reach + 1, end);
-          const bool self = !pattern_.include_self && first <= position && position < last;
-          pairs[n] += static_cast<double>(std::max(last - first, Index{0}) - (self ? 1 : 0));
-        }
-      }
+    std::vector<double> pairs;  // of a head, for each distinct span
+    for (const Reach& reach : pattern_.reaches) {
+      pairs.push_back(sum_over_queries(problem(), [&](Index position, Index end) {
+        const Index first = std::max(position - reach.reach, Index{0});
+        const Index last = std::min(position + reach.reach + 1, end);
+        const bool self = !pattern_.include_self && first <= position && position < last;
+        return std::max(last - first, Index{0}) - (self ? 1 : 0);
+      }));
     }
     double sum = 0;
     for (size_t n : pattern_.reach_of_head) sum += pairs[n];

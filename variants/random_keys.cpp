@@ -25,12 +25,10 @@ class VisibleKeys {
   }
 
   TokenSet of(Index b, Index query) const {
-    const Index position = p_.position(query);
-    Index end = p_.visible_key_len(b);
-    if (p_.mask.causal) end = std::clamp(position + 1, Index{0}, end);
+    const Index end = p_.visible_end(b, query);
     if (p_.mask.document_ids.empty()) return {0, end};
     const auto& documents = tokens_[static_cast<size_t>(b)];
-    const auto own = documents.find(p_.document(b, position));
+    const auto own = documents.find(p_.document(b, p_.position(query)));
     if (own == documents.end()) return {};
     TokenSet keys{0, static_cast<Index>(own->second.size()), 1, own->second.data()};
     keys.count = keys.count_below(end);
@@ -85,29 +83,15 @@ class RandomChoice final : public KeyChooser {
   const VisibleKeys visible_;
 };
 
-class RandomKeys final : public Attention {
+class RandomKeys final : public ListedAttention {
  public:
   RandomKeys(const Problem& p, const Options& options)
-      : Attention(p), chooser_(problem(), options) {}
+      : ListedAttention(p), chooser_(problem(), options) {}
 
-  std::unique_ptr<Definition> definition(const Inputs& inputs, Index b, Index head) const override {
-    return listed_definition(problem(), inputs, chooser_, b, head);
-  }
-  Cost cost(int threads) const override {
-    const Problem& p = problem();
-    Cost cost;
-    cost.scored_pairs = chooser_.pairs();
-    cost.flops = 2 * cost.scored_pairs * static_cast<double>(p.head_dim + p.value_dim);
-    cost.bytes_moved = least_traffic(p);
-    cost.workspace_bytes = static_cast<double>(listed_workspace_bytes(p, chooser_, threads));
-    return cost;
-  }
-  Rounding rounding() const override { return listed_rounding(problem()); }
+  Cost cost(int threads) const override { return listed_cost(chooser_.pairs(), threads); }
 
  private:
-  void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
-    listed_attention(problem(), inputs, chooser_, outputs, context);
-  }
+  const KeyChooser& chooser() const override { return chooser_; }
   const RandomChoice chooser_;
 };
 

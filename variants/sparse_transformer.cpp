@@ -289,19 +289,11 @@ class SparseTransformer final : public Attention {
     blocked_attention(problem(), inputs, passes_, outputs, context);
   }
 
-  // Counted query by query; documents only ever leave fewer.
   double scored_pairs() const {
-    const Problem& p = problem();
-    double pairs = 0;
-    for (Index b = 0; b < p.batch; ++b) {
-      for (Index i = 0; i < p.query_len; ++i) {
-        const Index position = p.position(i);
-        Index end = p.visible_key_len(b);
-        if (p.mask.causal) end = std::clamp(position + 1, Index{0}, end);
-        pairs += static_cast<double>(pattern_.pairs_of_row(position, end));
-      }
-    }
-    return pairs * static_cast<double>(p.num_heads);
+    return static_cast<double>(problem().num_heads) *
+           sum_over_queries(problem(), [&](Index position, Index end) {
+             return pattern_.pairs_of_row(position, end);
+           });
   }
 
   const Pattern pattern_;

@@ -104,33 +104,25 @@ class TopKeys final : public KeyChooser {
   const Index k_;
 };
 
-class TopkOracle final : public Attention {
+class TopkOracle final : public ListedAttention {
  public:
   TopkOracle(const Problem& p, const Options& options)
-      : Attention(p), chooser_(problem(), options.integer("k")) {}
+      : ListedAttention(p), chooser_(problem(), options.integer("k")) {}
 
-  std::unique_ptr<Definition> definition(const Inputs& inputs, Index b, Index head) const override {
-    return listed_definition(problem(), inputs, chooser_, b, head);
-  }
+  // Every visible key gets a score; those that are kept get another in the engine.
   Cost cost(int threads) const override {
     const Problem& p = problem();
     const auto rows = static_cast<double>(p.batch * p.num_heads * p.query_len);
-    Cost cost;
-    cost.scored_pairs = visible_pairs(p);
-    const double kept =
-        std::min(cost.scored_pairs, rows * static_cast<double>(chooser_.max_keys()));
-    cost.flops = 2 * cost.scored_pairs * static_cast<double>(p.head_dim) +
-                 2 * kept * static_cast<double>(p.head_dim + p.value_dim);
-    cost.bytes_moved = least_traffic(p);
-    cost.workspace_bytes = static_cast<double>(listed_workspace_bytes(p, chooser_, threads));
+    const double seen = visible_pairs(p);
+    Cost cost =
+        listed_cost(std::min(seen, rows * static_cast<double>(chooser_.max_keys())), threads);
+    cost.scored_pairs = seen;
+    cost.flops += 2 * seen * static_cast<double>(p.head_dim);
     return cost;
   }
-  Rounding rounding() const override { return listed_rounding(problem()); }
 
  private:
-  void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
-    listed_attention(problem(), inputs, chooser_, outputs, context);
-  }
+  const KeyChooser& chooser() const override { return chooser_; }
   const TopKeys chooser_;
 };
 

@@ -132,15 +132,7 @@ class SharedDefinition final : public Definition {
       row(query) = own.score;
       result.score_bound(r) = own.bound;
     }
-    const double largest = row.maxCoeff();
-    if (largest == kNothing) {
-      row.setZero();
-      return;
-    }
-    row = (row.array() - largest).exp();
-    const double sum = row.sum();
-    row /= sum;
-    result.logsumexp(r) = largest + std::log(sum);
+    normalise_row(result, r);
   }
 
   const Problem p_;

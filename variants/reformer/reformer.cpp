@@ -89,10 +89,9 @@ class Reformer final : public Attention {
     const Problem& p = problem();
     double pairs = 0;
     for (Index b = 0; b < p.batch; ++b) {
-      const Index keys = p.visible_key_len(b), window = settings_.window(keys);
+      const Index window = settings_.window(p.visible_key_len(b));
       for (Index i = 0; i < p.query_len; ++i) {
-        const Index seen = p.mask.causal ? std::clamp(p.position(i) + 1, Index{0}, keys) : keys;
-        pairs += static_cast<double>(settings_.rounds * std::min(seen, window));
+        pairs += static_cast<double>(settings_.rounds * std::min(p.visible_end(b, i), window));
       }
     }
     return pairs * static_cast<double>(p.num_heads);
