@@ -23,7 +23,7 @@ using Run = BlockPattern::Run;
 // A layout by formula: whether a row shows a column, and the columns that a row of n shows.
 struct Generator {
   std::string_view name;
-  bool (*shows)(Index row, Index column);
+  bool (*shows)(Index row, Index column, Index n);
   std::vector<Run> (*runs)(Index row, Index n);
 };
 
@@ -31,7 +31,10 @@ constexpr Index kWindow = 4;  // blocks in a window of `fixed`
 
 std::vector<Run> fixed_runs(Index row, Index n) {
   std::vector<Run> runs = {{row / kWindow * kWindow, (row / kWindow + 1) * kWindow}};
-  for (Index last = kWindow - 1; last < n; last += kWindow) runs.push_back({last, last + 1});
+  for (Index first = 0; first < n; first += kWindow) {
+    const Index last = std::min(first + kWindow, n) - 1;
+    runs.push_back({last, last + 1});
+  }
   return runs;
 }
 
@@ -44,21 +47,22 @@ std::vector<Run> butterfly_runs(Index row, Index n) {
 }
 
 constexpr std::array kGenerators = {
-    Generator{"dense", [](Index, Index) { return true; },
+    Generator{"dense", [](Index, Index, Index) { return true; },
               [](Index, Index n) -> std::vector<Run> {
                 return {{0, n}};
               }},
-    Generator{"local", [](Index row, Index column) { return std::abs(row - column) <= 1; },
+    Generator{"local", [](Index row, Index column, Index) { return std::abs(row - column) <= 1; },
               [](Index row, Index) -> std::vector<Run> {
                 return {{row - 1, row + 2}};
               }},
     Generator{"fixed",
-              [](Index row, Index column) {
-                return row / kWindow == column / kWindow || column % kWindow == kWindow - 1;
+              [](Index row, Index column, Index n) {
+                return row / kWindow == column / kWindow || column % kWindow == kWindow - 1 ||
+                       column == n - 1;
               },
               fixed_runs},
     Generator{"butterfly",
-              [](Index row, Index column) {
+              [](Index row, Index column, Index) {
                 return std::popcount(static_cast<std::uint64_t>(row ^ column)) <= 1;
               },
               butterfly_runs},
@@ -120,7 +124,7 @@ class Layout {
 
   bool heads_alike() const { return heads_alike_; }
   bool shows(Index head, Index row, Index column) const {
-    if (generator_ != nullptr) return generator_->shows(row, column);
+    if (generator_ != nullptr) return generator_->shows(row, column, n_);
     return cells_[static_cast<size_t>(((heads_alike_ ? 0 : head) * n_ + row) * n_ + column)];
   }
   std::vector<Run> runs(Index head, Index row) const {
@@ -177,7 +181,7 @@ Traits traits(const Problem& p, const Options& options) {
   bool exact = generator->name == "dense";
   if (const Index n = blocks_of(p, options); n <= kWindow) {
     exact = true;
-    for (Index cell = 0; cell < n * n; ++cell) exact &= generator->shows(cell / n, cell % n);
+    for (Index cell = 0; cell < n * n; ++cell) exact &= generator->shows(cell / n, cell % n, n);
   }
   return {.exact = exact};
 }

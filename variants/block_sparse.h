@@ -21,10 +21,9 @@ namespace longattn {
 ///
 ///   dense      every block; equals full attention
 ///   local      blocks at distance 0 and 1: DeepSpeed's LocalSlidingWindow of 3 blocks
-///   fixed      windows of 4 blocks, and of each whole window the last block for everyone:
-///              DeepSpeed's Fixed with its defaults, bidirectional; Child et al.'s fixed pattern in
-///              blocks. Of a short last window DeepSpeed shows everyone the last block too; here
-///              nobody outside it sees it. Causal, the two are the same
+///   fixed      windows of 4 blocks, and of each window, a short last one too, the last block for
+///              everyone: DeepSpeed's Fixed with its defaults, bidirectional; Child et al.'s fixed
+///              pattern in blocks
 ///   butterfly  block numbers that differ in at most one binary digit: FlashAttention's
 ///   block-sparse
 ///              pattern (section 3.3), after Dao et al. 2022 (Pixelated Butterfly)
@@ -33,7 +32,7 @@ namespace longattn {
 /// cannot be read, are errors.
 ///
 /// Takes every part of the Problem. Heads are alike unless the file has a layout for each;
-/// generated layouts are stable over prefixes.
+/// generated layouts are stable over prefixes if causal.
 ///
 /// Cost: block_size^2 sum(L) scored pairs a head, less short blocks and, if causal, the upper
 /// halves, of 2 (head_dim + value_dim) FLOP each; workspace as blockwise. The plan keeps the file's

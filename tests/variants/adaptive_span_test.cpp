@@ -3,31 +3,18 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "core/error.h"
 #include "core/io/npy.h"
-#include "core/tolerance.h"
 #include "tests/temporary_folder.h"
-#include "tests/test_tensors.h"
+#include "tests/variants/variant_testing.h"
 
 namespace longattn {
 namespace {
 
-using Texts = std::vector<std::pair<std::string, std::string>>;
-
-Problem square(Index len, bool causal) {
-  Problem p;
-  p.num_heads = p.num_kv_heads = 1;
-  p.query_len = p.key_len = len;
-  p.head_dim = p.value_dim = 4;
-  p.mask.causal = causal;
-  return p;
-}
-
-std::unique_ptr<const Attention> adaptive_span(const Problem& p, const Texts& options) {
-  return make_attention(kAdaptiveSpan, p, Options(kAdaptiveSpan.options, options));
+std::unique_ptr<const Attention> adaptive_span(const Problem& p, const OptionTexts& options) {
+  return make_with(kAdaptiveSpan, p, options);
 }
 
 // The soft mask itself: zero queries make every score zero, so a row is m over its sum; scaled so
@@ -36,55 +23,32 @@ Eigen::MatrixXd soft_masks(const Attention& attention) {
   const Problem& p = attention.problem();
   ProblemTensors t(p);
   std::fill_n(t.queries.floats(), t.queries.size(), 0.0f);
-  std::vector<Index> queries(static_cast<size_t>(p.query_len));
-  std::iota(queries.begin(), queries.end(), Index{0});
-  Eigen::MatrixXd weights = attention.definition(t.inputs(), 0, 0)->rows(queries).weights;
+  Eigen::MatrixXd weights = all_weights(attention, t.inputs());
   for (Index i = 0; i < weights.rows(); ++i) {
     if (weights.row(i).sum() > 0) weights.row(i) /= weights.row(i).maxCoeff();
   }
   return weights;
 }
 
-// Forward against the definition, all rows of all heads.
-double worst(const Attention& attention, const ProblemTensors& t) {
-  const Problem& p = attention.problem();
-  std::vector<Index> queries(static_cast<size_t>(p.query_len));
-  std::iota(queries.begin(), queries.end(), Index{0});
-  double ratio = 0;
-  for (Index b = 0; b < p.batch; ++b) {
-    for (Index h = 0; h < p.num_heads; ++h) {
-      const auto definition = attention.definition(t.inputs(), b, h);
-      const ExpectedRows expected =
-          expected_rows(attention, t.inputs(), *definition, b, h, queries);
-      Eigen::MatrixXd output(p.query_len, p.value_dim);
-      for (Index i = 0; i < p.query_len; ++i) {
-        for (Index c = 0; c < p.value_dim; ++c) {
-          output(i, c) = static_cast<double>(t.output.view().float_row(b, h, i)[c]);
-        }
-      }
-      ratio = std::max(ratio, worst_ratio(expected, output));
-    }
-  }
-  return ratio;
-}
-
 TEST(AdaptiveSpan, MasksByTheRampThatIsDrawnByHand) {
   // R = 2, z = 1: m = clamp((3 - x) / 2) is 1, 1, 1/2, 0 at distances 0, 1, 2, 3.
-  const Texts one_two = {{"span", "1"}, {"ramp", "2"}};
+  const OptionTexts one_two = {{"span", "1"}, {"ramp", "2"}};
   Eigen::MatrixXd expected(5, 5);
   expected << 1, 0, 0, 0, 0,  //
       1, 1, 0, 0, 0,          //
       0.5, 1, 1, 0, 0,        //
       0, 0.5, 1, 1, 0,        //
       0, 0, 0.5, 1, 1;
-  EXPECT_TRUE(soft_masks(*adaptive_span(square(5, true), one_two)).isApprox(expected, 1e-14));
+  EXPECT_TRUE(
+      soft_masks(*adaptive_span(square_problem(5, true), one_two)).isApprox(expected, 1e-14));
   // To both sides without a causal mask.
   expected << 1, 1, 0.5, 0, 0,  //
       1, 1, 1, 0.5, 0,          //
       0.5, 1, 1, 1, 0.5,        //
       0, 0.5, 1, 1, 1,          //
       0, 0, 0.5, 1, 1;
-  EXPECT_TRUE(soft_masks(*adaptive_span(square(5, false), one_two)).isApprox(expected, 1e-14));
+  EXPECT_TRUE(
+      soft_masks(*adaptive_span(square_problem(5, false), one_two)).isApprox(expected, 1e-14));
 }
 
 TEST(AdaptiveSpan, LeavesTheTokenOutAsThePaperAndReachesOneFurtherAsItsCode) {
@@ -95,12 +59,14 @@ TEST(AdaptiveSpan, LeavesTheTokenOutAsThePaperAndReachesOneFurtherAsItsCode) {
       0.5, 1, 0, 0, 0,        //
       0, 0.5, 1, 0, 0,        //
       0, 0, 0.5, 1, 0;
-  const auto code = adaptive_span(
-      square(5, true), {{"span", "0"}, {"ramp", "2"}, {"offset", "1"}, {"include_self", "false"}});
+  const auto code =
+      adaptive_span(square_problem(5, true),
+                    {{"span", "0"}, {"ramp", "2"}, {"offset", "1"}, {"include_self", "false"}});
   EXPECT_TRUE(soft_masks(*code).isApprox(expected, 1e-14));
   // With a ramp of one token only the previous one is left.
-  const auto previous = adaptive_span(
-      square(5, true), {{"span", "0"}, {"ramp", "1"}, {"offset", "1"}, {"include_self", "false"}});
+  const auto previous =
+      adaptive_span(square_problem(5, true),
+                    {{"span", "0"}, {"ramp", "1"}, {"offset", "1"}, {"include_self", "false"}});
   Eigen::MatrixXd subdiagonal = Eigen::MatrixXd::Zero(5, 5);
   subdiagonal.diagonal(-1).setOnes();
   EXPECT_TRUE(soft_masks(*previous).isApprox(subdiagonal, 1e-14));
@@ -110,16 +76,14 @@ TEST(AdaptiveSpan, LeavesTheTokenOutAsThePaperAndReachesOneFurtherAsItsCode) {
 // strict past, and its first row, which sees nothing, is zero.
 TEST(AdaptiveSpan, OfTheWholeSequenceIsFullAttentionWithoutTheTokenItself) {
   const Index len = 97;
-  Problem p = square(len, true);
+  Problem p = square_problem(len, true);
   p.num_heads = 2;
   ProblemTensors t(p);
   Context context(2);
   const auto plan = adaptive_span(p, {{"span", "96"}, {"include_self", "false"}});
   plan->forward(t.inputs(), t.outputs(), context);
-  EXPECT_LE(worst(*plan, t), 1);
-  std::vector<Index> queries(static_cast<size_t>(len));
-  std::iota(queries.begin(), queries.end(), Index{0});
-  const Eigen::MatrixXd weights = plan->definition(t.inputs(), 0, 1)->rows(queries).weights;
+  EXPECT_LE(output_ratio(*plan, *plan, t), 1);
+  const Eigen::MatrixXd weights = all_weights(*plan, t.inputs(), 1);
   for (Index i = 0; i < len; ++i) {
     Eigen::VectorXd row = Eigen::VectorXd::Zero(len);
     for (Index j = 0; j < i; ++j) {
@@ -141,7 +105,7 @@ TEST(AdaptiveSpan, OfTheWholeSequenceIsFullAttentionWithoutTheTokenItself) {
 }
 
 TEST(AdaptiveSpan, GivesEveryHeadItsOwnSpanFromAListOrAFile) {
-  Problem p = square(150, false);
+  Problem p = square_problem(150, false);
   p.batch = 2;
   p.num_heads = 4;
   p.num_kv_heads = 2;
@@ -160,7 +124,7 @@ TEST(AdaptiveSpan, GivesEveryHeadItsOwnSpanFromAListOrAFile) {
     const auto listed = adaptive_span(p, {{"span", "[0, 7.25, 200, 31]"}, {"ramp", "9.5"}});
     Context context(2);
     listed->forward(t.inputs(), t.outputs(), context);
-    EXPECT_LE(worst(*listed, t), 1);
+    EXPECT_LE(output_ratio(*listed, *listed, t), 1);
     const std::vector<float> output(t.output.floats(), t.output.floats() + t.output.size());
     adaptive_span(p, {{"span", path}, {"ramp", "9.5"}})->forward(t.inputs(), t.outputs(), context);
     EXPECT_TRUE(std::equal(output.begin(), output.end(), t.output.floats()));
@@ -174,7 +138,7 @@ TEST(AdaptiveSpan, GivesEveryHeadItsOwnSpanFromAListOrAFile) {
 
 // z larger never captures less: the soft mask only grows with the span, the ramp and the offset.
 TEST(AdaptiveSpan, GrowsWithSpanRampAndOffset) {
-  const Problem p = square(60, true);
+  const Problem p = square_problem(60, true);
   const auto masks = [&](const char* span, const char* ramp, const char* offset) {
     return soft_masks(*adaptive_span(p, {{"span", span}, {"ramp", ramp}, {"offset", offset}}));
   };
@@ -187,15 +151,15 @@ TEST(AdaptiveSpan, GrowsWithSpanRampAndOffset) {
 }
 
 TEST(AdaptiveSpan, ScoresThePairsOfEachHeadsOwnSpan) {
-  Problem p = square(50, true);
+  Problem p = square_problem(50, true);
   p.num_heads = 2;
   // Reaches: ceil(3 + 4) - 1 = 6 and ceil(7.5 + 4) - 1 = 11 tokens back.
   double expected = 0;
   for (Index t = 0; t < 50; ++t) {
     expected += static_cast<double>(std::min<Index>(t, 6) + std::min<Index>(t, 11) + 2);
   }
-  const auto pairs = [&](const Texts& more) {
-    Texts options = {{"span", "[3, 7.5]"}, {"ramp", "4"}};
+  const auto pairs = [&](const OptionTexts& more) {
+    OptionTexts options = {{"span", "[3, 7.5]"}, {"ramp", "4"}};
     options.insert(options.end(), more.begin(), more.end());
     return adaptive_span(p, options)->cost(1).scored_pairs;
   };
@@ -206,7 +170,7 @@ TEST(AdaptiveSpan, ScoresThePairsOfEachHeadsOwnSpan) {
 // What lies beyond span + ramp is not read: with few queries and short spans neither time nor
 // memory may depend on the length.
 TEST(AdaptiveSpan, NeedsNoMoreMemoryForALongerSequence) {
-  Problem p = square(1 << 16, true);
+  Problem p = square_problem(1 << 16, true);
   p.query_len = 100;
   const auto bytes = [&] { return adaptive_span(p, {{"span", "64"}})->cost(1).workspace_bytes; };
   const double before = bytes();
@@ -255,7 +219,7 @@ TEST(AdaptiveSpan, CostsTheMultiplyAddsOfThePapersTables) {
 
 TEST(AdaptiveSpan, RefusesSpansThatFitNoHead) {
   const auto reason = [](const char* spans) {
-    Problem p = square(5, true);
+    Problem p = square_problem(5, true);
     p.num_heads = p.num_kv_heads = 4;
     return kAdaptiveSpan.unsupported(p, Options(kAdaptiveSpan.options, {{"span", spans}}));
   };

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "core/error.h"
-#include "tests/variants/pattern_testing.h"
+#include "tests/variants/variant_testing.h"
 #include "variants/full.h"
 
 namespace longattn {

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "tests/variants/pattern_testing.h"
+#include "tests/variants/variant_testing.h"
 #include "variants/full.h"
 
 namespace longattn {

@@ -4,11 +4,9 @@
 
 #include <Eigen/SVD>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
-#include "core/tolerance.h"
-#include "tests/test_tensors.h"
+#include "tests/variants/variant_testing.h"
 #include "variants/full.h"
 
 namespace longattn {
@@ -29,12 +27,6 @@ Problem sized(Index query_len, Index key_len) {
   return p;
 }
 
-Rows rows_of(const Attention& attention, const Inputs& inputs, Index b = 0, Index head = 0) {
-  std::vector<Index> queries(static_cast<size_t>(attention.problem().query_len));
-  std::iota(queries.begin(), queries.end(), Index{0});
-  return attention.definition(inputs, b, head)->rows(queries);
-}
-
 TEST(LowRankOracle, OfAMatrixThatIsKnownIsItsProjectionByHand) {
   // Queries 0 and t with keys 0 and 1: rows (1/2, 1/2) and (p, 1 - p). The best direction of a 2 x
   // 2 matrix is the eigenvector of W^T W = [[a, c], [c, b]] with the larger eigenvalue.
@@ -53,17 +45,17 @@ TEST(LowRankOracle, OfAMatrixThatIsKnownIsItsProjectionByHand) {
   Eigen::Matrix2d w;
   w << 0.5, 0.5, low, high;
   const Eigen::Matrix2d expected = w * direction * direction.transpose();
-  EXPECT_TRUE(rows_of(*low_rank(p, 1), t.inputs()).weights.isApprox(expected, 1e-12));
+  EXPECT_TRUE(all_weights(*low_rank(p, 1), t.inputs()).isApprox(expected, 1e-12));
 }
 
 // The claim: error sqrt(sum_{a > k} sigma_a^2), the least that rank k allows.
 TEST(LowRankOracle, IsAsFarFromFullAttentionAsTheSpectrumSays) {
   for (const Problem& p : {sized(97, 97), sized(60, 150), sized(150, 41)}) {
     const ProblemTensors t(p, 1, 3);
-    const Eigen::MatrixXd full = rows_of(*make_attention(kFull, p, {}), t.inputs()).weights;
+    const Eigen::MatrixXd full = all_weights(*make_attention(kFull, p, {}), t.inputs());
     const Eigen::VectorXd sigma = Eigen::JacobiSVD<Eigen::MatrixXd>(full).singularValues();
     for (Index k : {1, 3, 16, 40}) {
-      const Eigen::MatrixXd nearest = rows_of(*low_rank(p, k), t.inputs()).weights;
+      const Eigen::MatrixXd nearest = all_weights(*low_rank(p, k), t.inputs());
       const double expected = sigma.tail(sigma.size() - k).norm();
       EXPECT_NEAR((full - nearest).norm(), expected, 1e-6 * expected + 1e-9) << k;
       const Eigen::VectorXd own = Eigen::JacobiSVD<Eigen::MatrixXd>(nearest).singularValues();
@@ -75,8 +67,8 @@ TEST(LowRankOracle, IsAsFarFromFullAttentionAsTheSpectrumSays) {
 TEST(LowRankOracle, OfFullRankIsFullAttention) {
   const Problem p = sized(30, 45);
   ProblemTensors t(p);
-  const Eigen::MatrixXd full = rows_of(*make_attention(kFull, p, {}), t.inputs()).weights;
-  EXPECT_TRUE(rows_of(*low_rank(p, 30), t.inputs()).weights.isApprox(full, 1e-14));
+  const Eigen::MatrixXd full = all_weights(*make_attention(kFull, p, {}), t.inputs());
+  EXPECT_TRUE(all_weights(*low_rank(p, 30), t.inputs()).isApprox(full, 1e-14));
   EXPECT_TRUE(kLowRankOracle.traits(p, Options(kLowRankOracle.options, {{"k", "30"}})).exact);
 }
 
@@ -92,20 +84,13 @@ TEST(LowRankOracle, LeavesPaddingOutAndKeepsHeadsApart) {
   Context context(2);
   plan->forward(t.inputs(), t.output_alone(), context);
   EXPECT_LE(static_cast<double>(context.workspace().peak_bytes()), plan->cost(2).workspace_bytes);
-  std::vector<Index> queries(50);
-  std::iota(queries.begin(), queries.end(), Index{0});
   for (Index b = 0; b < 3; ++b) {
     for (Index h = 0; h < 4; ++h) {
       const auto definition = plan->definition(t.inputs(), b, h);
-      const ExpectedRows expected = expected_rows(*plan, t.inputs(), *definition, b, h, queries);
+      const ExpectedRows expected =
+          expected_rows(*plan, t.inputs(), *definition, b, h, all_queries(p));
       EXPECT_TRUE(expected.rows.weights.rightCols(70 - p.visible_key_len(b)).isZero(0));
-      Eigen::MatrixXd output(50, 4);
-      for (Index i = 0; i < 50; ++i) {
-        for (Index c = 0; c < 4; ++c) {
-          output(i, c) = static_cast<double>(t.output.view().float_row(b, h, i)[c]);
-        }
-      }
-      EXPECT_LE(worst_ratio(expected, output), 1);
+      EXPECT_LE(worst_ratio(expected, output_rows(p, t.output, b, h)), 1);
     }
   }
 }

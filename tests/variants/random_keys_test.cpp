@@ -3,11 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <numeric>
 #include <vector>
 
-#include "core/tolerance.h"
-#include "tests/test_tensors.h"
+#include "tests/variants/variant_testing.h"
 
 namespace longattn {
 namespace {
@@ -18,30 +16,15 @@ std::unique_ptr<const Attention> random_keys(const Problem& p, Index k, Index se
       Options(kRandomKeys.options, {{"k", std::to_string(k)}, {"seed", std::to_string(seed)}}));
 }
 
-Problem square(Index len, bool causal) {
-  Problem p;
-  p.num_heads = p.num_kv_heads = 1;
-  p.query_len = p.key_len = len;
-  p.head_dim = p.value_dim = 4;
-  p.mask.causal = causal;
-  return p;
-}
-
-Rows rows_of(const Attention& attention, const Inputs& inputs, Index head = 0) {
-  std::vector<Index> queries(static_cast<size_t>(attention.problem().query_len));
-  std::iota(queries.begin(), queries.end(), Index{0});
-  return attention.definition(inputs, 0, head)->rows(queries);
-}
-
 using Chosen = Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic>;
 Chosen chosen(const Attention& attention, const Inputs& inputs, Index head = 0) {
-  return rows_of(attention, inputs, head).weights.array() != 0;
+  return all_weights(attention, inputs, head).array() != 0;
 }
 
 TEST(RandomKeys, OfOneKeyAreOneVisibleValueEach) {
   // A causal row of the first tokens has little choice: by hand, row 0 takes key 0, and k = 3
   // leaves out none of the first three rows' keys.
-  const Problem p = square(5, true);
+  const Problem p = square_problem(5, true);
   ProblemTensors t(p);
   const Chosen three = chosen(*random_keys(p, 3), t.inputs());
   for (Index i = 0; i < 5; ++i) {
@@ -61,7 +44,7 @@ TEST(RandomKeys, OfOneKeyAreOneVisibleValueEach) {
 }
 
 TEST(RandomKeys, AreNestedAndKeyedBySeedHeadAndRowAlone) {
-  Problem p = square(61, true);
+  Problem p = square_problem(61, true);
   p.num_heads = 2;
   const ProblemTensors t(p);
   const Chosen five = chosen(*random_keys(p, 5), t.inputs());
@@ -81,7 +64,7 @@ TEST(RandomKeys, AreNestedAndKeyedBySeedHeadAndRowAlone) {
 // the count of one key has standard deviation sqrt(4000 p (1 - p)) = 28; five of them is never
 // seen.
 TEST(RandomKeys, DrawEveryVisibleKeyAlikeOften) {
-  Problem p = square(16, false);
+  Problem p = square_problem(16, false);
   p.query_len = 4000;
   const ProblemTensors t(p);
   const Chosen drawn = chosen(*random_keys(p, 4), t.inputs());
@@ -96,7 +79,7 @@ TEST(RandomKeys, DrawEveryVisibleKeyAlikeOften) {
 }
 
 TEST(RandomKeys, ScoreNoMoreThanTheBudgetAndAllOfAFewKeys) {
-  Problem p = square(50, true);
+  Problem p = square_problem(50, true);
   p.batch = 2;
   p.mask.key_lengths = {50, 8};
   const auto pairs = [&](Index k) { return random_keys(p, k)->cost(1).scored_pairs; };

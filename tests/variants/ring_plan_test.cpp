@@ -6,20 +6,12 @@
 
 #include "core/error.h"
 #include "core/visibility.h"
+#include "tests/variants/variant_testing.h"
 
 namespace longattn {
 namespace {
 
 constexpr RingLayout kLayouts[] = {RingLayout::contiguous, RingLayout::zigzag, RingLayout::striped};
-
-Problem square(Index len, bool causal) {
-  Problem p;
-  p.num_heads = p.num_kv_heads = 1;
-  p.query_len = p.key_len = len;
-  p.head_dim = p.value_dim = 4;
-  p.mask.causal = causal;
-  return p;
-}
 
 std::vector<Index> tokens(const Shard& shard) {
   std::vector<Index> all;
@@ -66,7 +58,7 @@ TEST(RingPlan, GivesEveryTokenToOneRankWhateverTheLength) {
 
 // Pairs are counted in closed form; here one by one.
 TEST(RingPlan, CountsThePairsThatTheMaskShows) {
-  Problem p = square(23, true);
+  Problem p = square_problem(23, true);
   Problem decode = p;
   decode.query_len = 5;
   Problem early = p;
@@ -110,7 +102,7 @@ TEST(RingPlan, CountsThePairsThatTheMaskShows) {
 // the same at every step. Striped: between, for lack of c triangles' diagonals.
 TEST(RingPlan, BalancesCausalWorkAsTheLayoutsPromise) {
   const auto balance = [](Index len, RingLayout layout, int ranks) {
-    return RingPlan(square(len, true), layout, ranks).balance();
+    return RingPlan(square_problem(len, true), layout, ranks).balance();
   };
   for (int ranks : {1, 2, 3, 4, 8, 16}) {
     const Index c = 64;
@@ -133,20 +125,20 @@ TEST(RingPlan, BalancesCausalWorkAsTheLayoutsPromise) {
   EXPECT_NEAR(balance(256, RingLayout::striped, 16), 0.945, 5e-4);
   // Without a causal mask all are balanced.
   for (RingLayout layout : kLayouts) {
-    EXPECT_DOUBLE_EQ(RingPlan(square(64, false), layout, 4).balance(), 1);
+    EXPECT_DOUBLE_EQ(RingPlan(square_problem(64, false), layout, 4).balance(), 1);
   }
 }
 
 TEST(RingPlan, ChoosesTheLayoutByTheMask) {
-  EXPECT_EQ(RingPlan::best_layout(square(1024, true), 4), RingLayout::zigzag);
-  EXPECT_EQ(RingPlan::best_layout(square(1024, false), 4), RingLayout::contiguous);
-  EXPECT_EQ(RingPlan::best_layout(square(1024, true), 1), RingLayout::contiguous);
+  EXPECT_EQ(RingPlan::best_layout(square_problem(1024, true), 4), RingLayout::zigzag);
+  EXPECT_EQ(RingPlan::best_layout(square_problem(1024, false), 4), RingLayout::contiguous);
+  EXPECT_EQ(RingPlan::best_layout(square_problem(1024, true), 1), RingLayout::contiguous);
 }
 
 // A rank that nobody waits for is not written to: P - 1 hops of s (d + d_v) elements without a
 // mask, half of them for contiguous causal shards.
 TEST(RingPlan, SendsABlockNoFurtherThanItIsNeeded) {
-  Problem p = square(64, false);
+  Problem p = square_problem(64, false);
   p.batch = 2;
   p.num_heads = 6;
   p.num_kv_heads = 3;
@@ -180,7 +172,7 @@ TEST(RingPlan, SendsABlockNoFurtherThanItIsNeeded) {
 }
 
 TEST(RingPlan, HoldsAShareOfTheSequenceThatFallsWithTheRanks) {
-  const Problem p = square(1 << 16, true);
+  const Problem p = square_problem(1 << 16, true);
   const auto most = [&](int ranks) {
     const RingPlan plan(p, RingLayout::zigzag, ranks);
     Index bytes = 0;
@@ -197,9 +189,9 @@ TEST(RingPlan, RefusesShardsThatAreNotTheSequence) {
   std::vector<Shard> shards(2);
   shards[0].append({0, 5});
   shards[1].append({5, 3});
-  EXPECT_NO_THROW(RingPlan(square(8, true), shards, shards));
+  EXPECT_NO_THROW(RingPlan(square_problem(8, true), shards, shards));
   try {
-    RingPlan(square(9, true), shards, shards);
+    RingPlan(square_problem(9, true), shards, shards);
     FAIL();
   } catch (const ProblemError& error) {
     EXPECT_STREQ(error.what(), "shards of 8 queries and 8 keys, problem says 9 and 9");

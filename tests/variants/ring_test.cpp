@@ -3,12 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <limits>
-#include <numeric>
 #include <thread>
 #include <vector>
 
-#include "core/tolerance.h"
-#include "tests/test_tensors.h"
+#include "tests/variants/variant_testing.h"
 #include "variants/full.h"
 #include "variants/ring/ring_rank.h"
 #include "variants/ring/thread_communicator.h"
@@ -16,45 +14,18 @@
 namespace longattn {
 namespace {
 
-Problem square(Index len, bool causal) {
-  Problem p;
-  p.num_heads = p.num_kv_heads = 1;
-  p.query_len = p.key_len = len;
-  p.head_dim = p.value_dim = 4;
-  p.mask.causal = causal;
-  return p;
-}
-
 Options ring_options(int ranks, std::string_view layout = "auto") {
   return Options(kRing.options,
                  {{"ranks", std::to_string(ranks)}, {"layout", std::string(layout)}});
 }
 
 // What the tensors hold against the definition of full attention.
-double worst(const Attention& ring, const ProblemTensors& t) {
-  const Problem& p = ring.problem();
-  const auto full = make_attention(kFull, p, {});
-  std::vector<Index> queries(static_cast<size_t>(p.query_len));
-  std::iota(queries.begin(), queries.end(), Index{0});
-  double ratio = 0;
-  for (Index b = 0; b < p.batch; ++b) {
-    for (Index h = 0; h < p.num_heads; ++h) {
-      const auto definition = full->definition(t.inputs(), b, h);
-      const ExpectedRows expected = expected_rows(ring, t.inputs(), *definition, b, h, queries);
-      Eigen::MatrixXd output(p.query_len, p.value_dim);
-      for (Index i = 0; i < p.query_len; ++i) {
-        for (Index c = 0; c < p.value_dim; ++c) {
-          output(i, c) = static_cast<double>(t.output.view().float_row(b, h, i)[c]);
-        }
-      }
-      ratio = std::max(ratio, worst_ratio(expected, output));
-    }
-  }
-  return ratio;
+double from_full(const Attention& ring, const ProblemTensors& t) {
+  return output_ratio(ring, *make_attention(kFull, ring.problem(), {}), t);
 }
 
 TEST(Ring, OfEqualScoresIsTheRunningMean) {
-  const Problem p = square(5, true);
+  const Problem p = square_problem(5, true);
   ProblemTensors t(p);
   std::fill_n(t.queries.floats(), t.queries.size(), 0.0f);
   for (Index j = 0; j < 5; ++j)
@@ -74,13 +45,13 @@ TEST(Ring, OfEqualScoresIsTheRunningMean) {
 // nothing; every layout and mask.
 TEST(Ring, EqualsFullAttentionForAnyNumberOfRanksAndAnyLength) {
   std::vector<Problem> problems;
-  for (Index len : {1, 2, 97}) problems.push_back(square(len, false));
-  Problem p = square(90, false);
+  for (Index len : {1, 2, 97}) problems.push_back(square_problem(len, false));
+  Problem p = square_problem(90, false);
   p.query_len = 41;
   problems.push_back(p);
   p.query_len = 103;
   problems.push_back(p);
-  p = square(75, false);
+  p = square_problem(75, false);
   p.batch = 2;
   p.num_heads = 6;
   p.num_kv_heads = 3;
@@ -101,7 +72,7 @@ TEST(Ring, EqualsFullAttentionForAnyNumberOfRanksAndAnyLength) {
           const auto ring = make_attention(kRing, problem, ring_options(ranks, layout));
           std::fill_n(t.output.floats(), t.output.size(), std::numeric_limits<float>::quiet_NaN());
           ring->forward(t.inputs(), t.outputs(), context);
-          ASSERT_LE(worst(*ring, t), 1) << problem.key_len << " " << ranks << " " << layout;
+          ASSERT_LE(from_full(*ring, t), 1) << problem.key_len << " " << ranks << " " << layout;
         }
       }
     }
@@ -140,7 +111,7 @@ std::vector<Measured> run_on_threads(const RingPlan& plan, const Problem& p, con
 }
 
 TEST(Ring, OfRanksThatAreThreadsGivesTheSameBitsAndKeepsToThePlan) {
-  Problem p = square(203, true);
+  Problem p = square_problem(203, true);
   p.batch = 2;
   p.num_heads = 4;
   p.num_kv_heads = 2;
@@ -168,7 +139,7 @@ TEST(Ring, OfRanksThatAreThreadsGivesTheSameBitsAndKeepsToThePlan) {
 }
 
 TEST(Ring, TakesShardsOfAnySize) {
-  const Problem p = square(60, true);
+  const Problem p = square_problem(60, true);
   ProblemTensors t(p);
   std::vector<Shard> shards(4);
   shards[0].append({0, 3});
@@ -177,11 +148,11 @@ TEST(Ring, TakesShardsOfAnySize) {
   shards[3].append({4, 23, 2, nullptr});
   const RingPlan plan(p, shards, shards);  // rank 1 has nothing
   run_on_threads(plan, p, t.inputs(), t.outputs());
-  EXPECT_LE(worst(*make_attention(kRing, p, ring_options(4)), t), 1);
+  EXPECT_LE(from_full(*make_attention(kRing, p, ring_options(4)), t), 1);
 }
 
 TEST(Ring, ReachesTheWorkspaceThatItDeclares) {
-  Problem p = square(300, true);
+  Problem p = square_problem(300, true);
   ProblemTensors t(p);
   for (int ranks : {1, 3, 16}) {
     const auto ring = make_attention(kRing, p, ring_options(ranks));
@@ -194,12 +165,12 @@ TEST(Ring, ReachesTheWorkspaceThatItDeclares) {
 // The pitfall of rounding partial outputs: scores of some shards beyond exp's range, rows that see
 // nothing at all in most of them.
 TEST(Ring, CarriesItsStateOverBlocksThatShowNothingOrDwarfAllOthers) {
-  const Problem p = square(64, true);
+  const Problem p = square_problem(64, true);
   ProblemTensors t(p, 1, 60);
   Context context(1);
   const auto ring = make_attention(kRing, p, ring_options(16, "striped"));
   ring->forward(t.inputs(), t.outputs(), context);
-  EXPECT_LE(worst(*ring, t), 1);
+  EXPECT_LE(from_full(*ring, t), 1);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "tests/variants/pattern_testing.h"
+#include "tests/variants/variant_testing.h"
 #include "variants/full.h"
 
 namespace longattn {

@@ -4,11 +4,9 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 #include <vector>
 
-#include "core/tolerance.h"
-#include "tests/test_tensors.h"
+#include "tests/variants/variant_testing.h"
 #include "variants/longformer.h"
 #include "variants/random_keys.h"
 
@@ -19,25 +17,6 @@ std::unique_ptr<const Attention> topk(const Problem& p, Index k) {
   return make_attention(kTopkOracle, p, Options(kTopkOracle.options, {{"k", std::to_string(k)}}));
 }
 
-Problem square(Index len, bool causal) {
-  Problem p;
-  p.num_heads = p.num_kv_heads = 1;
-  p.query_len = p.key_len = len;
-  p.head_dim = p.value_dim = 4;
-  p.mask.causal = causal;
-  return p;
-}
-
-std::vector<Index> all_queries(const Problem& p) {
-  std::vector<Index> queries(static_cast<size_t>(p.query_len));
-  std::iota(queries.begin(), queries.end(), Index{0});
-  return queries;
-}
-
-Eigen::MatrixXd weights(const Attention& attention, const Inputs& inputs, Index head = 0) {
-  return attention.definition(inputs, 0, head)->rows(all_queries(attention.problem())).weights;
-}
-
 // Full attention's mass on the keys that each row weighs.
 Eigen::VectorXd captured(const Eigen::MatrixXd& full, const Eigen::MatrixXd& rows) {
   return (rows.array() != 0).select(full, 0.0).rowwise().sum();
@@ -45,21 +24,21 @@ Eigen::VectorXd captured(const Eigen::MatrixXd& full, const Eigen::MatrixXd& row
 
 TEST(TopkOracle, KeepsTheLargestScoresOfAHandMadeRow) {
   // One component: scores are the keys 3, -1, 2, 3, 0 for query 1 and their negatives for query -1.
-  Problem p = square(5, false);
+  Problem p = square_problem(5, false);
   p.query_len = 2;
   p.head_dim = p.value_dim = 1;
   p.scale = 1;
   ProblemTensors t(p);
   std::ranges::copy(std::vector<float>{1, -1}, t.queries.floats());
   std::ranges::copy(std::vector<float>{3, -1, 2, 3, 0}, t.keys.floats());
-  const Eigen::MatrixXd two = weights(*topk(p, 2), t.inputs());
+  const Eigen::MatrixXd two = all_weights(*topk(p, 2), t.inputs());
   Eigen::MatrixXd expected(2, 5);
   const double e = std::exp(-1.0);
   expected << 0.5, 0, 0, 0.5, 0,  //
       0, 1 / (1 + e), 0, 0, e / (1 + e);
   EXPECT_TRUE(two.isApprox(expected, 1e-15));
   // Of equal scores the lower index is taken.
-  const Eigen::MatrixXd one = weights(*topk(p, 1), t.inputs());
+  const Eigen::MatrixXd one = all_weights(*topk(p, 1), t.inputs());
   EXPECT_EQ(one(0, 0), 1);
   EXPECT_EQ(one(0, 3), 0);
 }
@@ -68,19 +47,19 @@ TEST(TopkOracle, KeepsTheLargestScoresOfAHandMadeRow) {
 // least k/N of the mass, which random keys capture only on average.
 TEST(TopkOracle, CapturesMoreThanAnyOtherKeysOfTheSameBudget) {
   for (bool causal : {false, true}) {
-    Problem p = square(131, causal);
+    Problem p = square_problem(131, causal);
     p.num_heads = 2;
     const ProblemTensors t(p, 1, 3);
-    const Eigen::MatrixXd full = weights(*topk(p, 131), t.inputs(), 1);
+    const Eigen::MatrixXd full = all_weights(*topk(p, 131), t.inputs(), 1);
     Eigen::VectorXd before = Eigen::VectorXd::Zero(131);
     for (Index k : {1, 7, 33, 131}) {
-      const Eigen::VectorXd best = captured(full, weights(*topk(p, k), t.inputs(), 1));
+      const Eigen::VectorXd best = captured(full, all_weights(*topk(p, k), t.inputs(), 1));
       const auto others = {
           make_attention(kRandomKeys, p, Options(kRandomKeys.options, {{"k", std::to_string(k)}})),
           make_attention(kLongformer, p,
                          Options(kLongformer.options, {{"window", std::to_string((k - 1) / 2)}}))};
       for (const auto& other : others) {
-        const Eigen::VectorXd theirs = captured(full, weights(*other, t.inputs(), 1));
+        const Eigen::VectorXd theirs = captured(full, all_weights(*other, t.inputs(), 1));
         EXPECT_GE((best - theirs).minCoeff(), -1e-14) << k;
       }
       EXPECT_GE((best - before).minCoeff(), 0) << k;
@@ -92,7 +71,7 @@ TEST(TopkOracle, CapturesMoreThanAnyOtherKeysOfTheSameBudget) {
 }
 
 TEST(TopkOracle, EqualsItsDefinitionWithTheHardestChoicesAndMasks) {
-  Problem p = square(257, false);
+  Problem p = square_problem(257, false);
   p.batch = 2;
   p.num_heads = 4;
   p.num_kv_heads = 2;
@@ -113,24 +92,18 @@ TEST(TopkOracle, EqualsItsDefinitionWithTheHardestChoicesAndMasks) {
     plan->forward(t.inputs(), t.outputs(), context);
     for (Index b = 0; b < 2; ++b) {
       for (Index h = 0; h < 4; ++h) {
-        const auto queries = all_queries(p);
         const auto definition = plan->definition(t.inputs(), b, h);
-        const ExpectedRows expected = expected_rows(*plan, t.inputs(), *definition, b, h, queries);
+        const ExpectedRows expected =
+            expected_rows(*plan, t.inputs(), *definition, b, h, all_queries(p));
         EXPECT_LE((expected.rows.weights.array() != 0).rowwise().count().maxCoeff(), 13);
-        Eigen::MatrixXd output(250, 4);
-        for (Index i = 0; i < 250; ++i) {
-          for (Index c = 0; c < 4; ++c) {
-            output(i, c) = static_cast<double>(t.output.view().float_row(b, h, i)[c]);
-          }
-        }
-        EXPECT_LE(worst_ratio(expected, output), 1);
+        EXPECT_LE(worst_ratio(expected, output_rows(p, t.output, b, h)), 1);
       }
     }
   }
 }
 
 TEST(TopkOracle, DoesNotHideANumberThatIsNone) {
-  const Problem p = square(40, false);
+  const Problem p = square_problem(40, false);
   ProblemTensors t(p);
   t.keys.floats()[25 * 4] = std::numeric_limits<float>::quiet_NaN();
   Context context(1);
@@ -139,7 +112,9 @@ TEST(TopkOracle, DoesNotHideANumberThatIsNone) {
 }
 
 TEST(TopkOracle, NeedsMemoryLinearInTheLength) {
-  const auto bytes = [](Index len) { return topk(square(len, true), 64)->cost(2).workspace_bytes; };
+  const auto bytes = [](Index len) {
+    return topk(square_problem(len, true), 64)->cost(2).workspace_bytes;
+  };
   EXPECT_LT(bytes(16384), 2.1 * bytes(8192));
   EXPECT_LT(bytes(16384), 8e6);
 }
