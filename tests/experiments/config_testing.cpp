@@ -130,6 +130,19 @@ void write_tiny_trace(const std::string& path, Index queries, Index keys) {
   write_safetensors(path, tensors, {{"scale", "0.25"}, {"causal", "true"}});
 }
 
+std::string config(std::string_view rest, std::string_view variants) {
+  return "longattn: 1\nname: t\nvariants: " + std::string(variants) + "\n" + std::string(rest);
+}
+std::string with_gaussian(std::string_view rest, std::string_view variants) {
+  return config(
+      "inputs: [gaussian: {temperature: 1}]\nproblem: {lengths: [16, 32]}\n" + std::string(rest),
+      variants);
+}
+std::string with_problem(std::string_view problem) {
+  return config("inputs: [gaussian: {}]\nproblem: {lengths: 16, " + std::string(problem) + "}\n");
+}
+std::string with_variants(std::string_view variants) { return with_gaussian("", variants); }
+
 Experiment read_text(const TemporaryFolder& folder, std::string_view text) {
   // Not folder.file, which waits for the disk: some tests read thousands of texts.
   const std::string path = folder / "test.yaml";

@@ -27,9 +27,7 @@ namespace fs = std::filesystem;
 class JournalFile : public ::testing::Test {
  protected:
   JournalFile() {
-    std::string pattern = (fs::temp_directory_path() / "longattn-journal-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-    path_ = (folder_ / "journal.jsonl").string();
+    path_ = folder_ / "journal.jsonl";
     Journal journal(path_);
     for (int n = 0; n < 3; ++n) journal.append({{"kind", "time"}, {"n", n}});
     std::ifstream file(path_);
@@ -37,7 +35,6 @@ class JournalFile : public ::testing::Test {
     stream << file.rdbuf();
     text_ = stream.str();
   }
-  ~JournalFile() override { fs::remove_all(folder_); }
 
   void rewrite(const std::string& text) { std::ofstream(path_, std::ios::binary) << text; }
   bool read() {
@@ -45,7 +42,7 @@ class JournalFile : public ::testing::Test {
     return read_journal(path_, [&](const nlohmann::json& record) { seen_.push_back(record["n"]); });
   }
 
-  fs::path folder_;
+  const TemporaryFolder folder_;
   std::string path_, text_;
   std::vector<int> seen_;
 };

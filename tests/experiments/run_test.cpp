@@ -18,6 +18,7 @@
 #include "experiments/journal.h"
 #include "experiments/results.h"
 #include "experiments/serialize.h"
+#include "tests/temporary_folder.h"
 
 namespace longattn {
 namespace {
@@ -33,12 +34,6 @@ std::string slurp(const fs::path& path) {
 
 class Run : public testing::Test {
  protected:
-  Run() {
-    std::string pattern = (fs::temp_directory_path() / "longattn-run-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~Run() override { fs::remove_all(folder_); }
-
   fs::path write_config(const std::string& variants, const std::string& rest = "") {
     const fs::path path = folder_ / "config.yaml";
     std::ofstream(path) << "longattn: 1\nname: test\nthreads: 1\ninputs: [{gaussian: {}}]\n"
@@ -93,7 +88,8 @@ class Run : public testing::Test {
     return by_variant;
   }
 
-  fs::path folder_;
+  const TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 constexpr const char* kFaulty = LONGATTN_FAULTY_PROGRAM;
