@@ -202,7 +202,7 @@ const CellResult* priced(const Block& block, const Series& series) {
 }
 
 // Error against cost: one point per series, at the longest length. An exact variant has no error to
-// put on a logarithmic axis: it stands on the float32 floor.
+// put on a logarithmic axis: it stands on the floor.
 Figure error_figure(const Block& block, Figure figure) {
   Range times, errors, floors;
   for (const Series& series : block.series) {

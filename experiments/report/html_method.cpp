@@ -25,7 +25,7 @@ byte; heap peak is every allocation of the process during the forward pass.</dd>
 |<var>f<sub>i</sub></var>|² ) over the sampled query rows <var>i</var> of all heads and batch entries, with
 <var>o</var> = <var>W</var> <var>V</var> of the variant's definition and <var>f</var> of full attention, both in
 double precision. 0 is exact; an output of zeros has 1.</dd>
-<dt>float32 floor</dt>
+<dt>Floor</dt>
 <dd>The same for full attention evaluated plainly in float32; with bfloat16 storage, with
 probabilities rounded to it. Nothing below it can be told from rounding.</dd>
 <dt>Worst row, row errors</dt>

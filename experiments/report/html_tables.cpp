@@ -76,7 +76,7 @@ std::string summary_table(const Block& block) {
                                         "<th scope=\"col\">workspace</th>",
                                         "<th scope=\"col\">heap peak</th>",
                                         "<th scope=\"col\">relative error</th>",
-                                        "<th scope=\"col\">float32 floor</th>",
+                                        "<th scope=\"col\">floor</th>",
                                         "<th scope=\"col\">worst row</th>",
                                         "<th scope=\"col\">mass</th>",
                                         "<th scope=\"col\">impl. ratio</th>",

@@ -161,7 +161,7 @@ measure: {rounds: 3, min_time: 1ms, error_rows: 32}
         {"workspace", "workspace_bytes"},
         {"heap peak", "heap_peak_bytes"},
         {"relative error", "relative_error"},
-        {"float32 floor", "relative_error_floor"},
+        {"floor", "relative_error_floor"},
         {"worst row", "row_error_worst"},
         {"mass", "captured_mass"},
         {"impl. ratio", "implementation_ratio"}};
