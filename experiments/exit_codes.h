@@ -7,6 +7,7 @@ enum ExitCode : int {
   kExitOk = 0,
   kExitFailedCells = 1,
   kExitUsage = 2,
+  kExitRegression = 3,
   kExitData = 65,
   kExitInternal = 70,
   kExitCannotCreate = 73,

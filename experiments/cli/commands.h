@@ -25,6 +25,7 @@ void add_run(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_list(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_describe(CLI::App& app, const Invocation& invocation, Action& chosen);
+void add_compare(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_attend(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_check(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_report(CLI::App& app, const Invocation& invocation, Action& chosen);
