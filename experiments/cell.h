@@ -63,19 +63,31 @@ struct CellResult {
   // Predicted.
   std::optional<double> flops, scored_pairs;
 
-  // Errors on sampled query rows (over all heads and batch entries).
+  // Errors on sampled query rows over all heads and batch entries; formulas: judge/errors.h.
   Index sampled_rows = 0;
   std::optional<double> implementation_ratio;  ///< worst |forward - W V| / tolerance; <= 1 conforms
   std::optional<double> gate_resolution;       ///< worst row |tolerance| / |output|
-  std::optional<Estimate> relative_error;      ///< ||W V - full||_F / ||full||_F over sampled rows
+  std::optional<Estimate> relative_error;      ///< ||W V - full||_F / ||full||_F
   std::optional<Estimate> own_relative_error;  ///< against full attention over keys that the
                                                ///< variant makes for itself; mostly empty
   std::optional<double> relative_error_floor;  ///< the same for plain float32 full attention
+  std::optional<double> mean_value_error;      ///< the same for the mean of the visible values
+  std::optional<double> oracle_error;          ///< for the best choice of as many keys per row
   std::optional<Estimate> row_error_median;    ///< median over rows of ||row - full|| / ||full||
-  std::optional<double> row_error_worst;       ///< worst sampled row
+  std::optional<double> row_error_worst;       ///< worst random row
+  std::optional<double> row_error_pinned;      ///< worst of the first and last queries
   std::optional<double> max_abs_error;         ///< largest |element difference|
   std::optional<Estimate> captured_mass;       ///< mean full-attention mass on weighed keys
+  std::optional<double> value_contrast;        ///< relative error per root-mean-square lost mass
+  std::optional<double> total_variation;       ///< mean over rows that weigh a key
+  std::optional<double> kl_divergence;         ///< of the variant from full attention, nats, mean
+  std::optional<double> top_recall;            ///< share of the heaviest keys that get a weight
+  std::optional<double> row_entropy;           ///< of full attention, nats, mean over rows
+  std::optional<double> uncovered_rows;        ///< sampled rows that see keys and weigh none
   std::optional<double> causal_sees_future;    ///< 1 if it chooses keys by looking at the future
+
+  // Randomised variants: relative_error over seeds, and what the mean over seeds does not undo.
+  std::optional<double> seeds, seed_error_mean, seed_error_worst, seed_bias, seed_spread;
 
   bool declared_exact = false;
   std::optional<double> growth_time, growth_memory;  ///< declared exponents

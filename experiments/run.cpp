@@ -207,6 +207,7 @@ class Runner {
                                 shared.layout(),
                                 experiment_.measure.min_time_s,
                                 experiment_.measure.error_rows,
+                                experiment_.measure.seeds,
                                 experiment_.seed};
     // The limit is on the variant: what its judge needs comes on top.
     const bool judges = pass == Pass::error || pass == Pass::pattern;

@@ -77,8 +77,8 @@ class ExperimentReader {
 
   void read_measure() {
     const YamlNode* map = root_.find("measure");
-    static const std::vector<std::string> kKeys = {"rounds", "min_time", "error_rows", "time",
-                                                   "memory", "error",    "patterns"};
+    static const std::vector<std::string> kKeys = {"rounds", "min_time", "error_rows", "seeds",
+                                                   "time",   "memory",   "error",      "patterns"};
     if (map == nullptr || !reader_.check_keys(*map, "measure", kKeys)) return;
     Measure& m = experiment_.measure;
     if (const YamlNode* n = map->find("rounds")) {
@@ -89,6 +89,9 @@ class ExperimentReader {
     }
     if (const YamlNode* n = map->find("error_rows")) {
       m.error_rows = reader_.integer(*n, "error_rows", {1, 1e6}).value_or(m.error_rows);
+    }
+    if (const YamlNode* n = map->find("seeds")) {
+      m.seeds = reader_.integer(*n, "seeds", {1, 1000}).value_or(m.seeds);
     }
     for (const auto& [key, flag] : {std::pair<const char*, bool*>{"time", &m.time},
                                     {"memory", &m.memory},

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -20,10 +19,22 @@ Estimate median_interval(std::span<const double> values);
 /// The coverage that median_interval reaches with n values.
 double median_coverage(Index n);
 
-/// A statistic of rows with its 95 % percentile bootstrap interval: `statistic` is evaluated on
-/// `resamples` draws of n row numbers with replacement, drawn by `seed` alone. Efron & Tibshirani
-/// 1993, chapter 13.
-Estimate bootstrap(Index rows, const std::function<double(std::span<const Index>)>& statistic,
-                   std::uint64_t seed, Index resamples = 1000);
+/// (sum a / sum b)^power over rows, with a 95 % bootstrap-t interval on its logarithm: rows are
+/// drawn with replacement, by `seed` alone, and the logarithm's deviation is divided by its
+/// standard error of the same draw, from the linearised quotient; the quantiles of that replace
+/// those of the normal distribution. Errors of rows have long tails, to one side, which the t-form
+/// follows. Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 12.5; Cochran 1977,
+/// Sampling Techniques, section 6.4.
+///
+/// a and b are not negative, and sum b is positive. Where all quotients are alike the interval is
+/// empty; where no error was seen (sum a = 0) it cannot be estimated and is empty too. Draws
+/// without any error have no logarithm: then the plain percentiles of the draws stand in.
+Estimate bootstrap_ratio(std::span<const double> a, std::span<const double> b, double power,
+                         std::uint64_t seed, Index resamples = 1000);
+
+/// Of all rows at least this share is no worse than the worst of `sampled_rows` random ones, with a
+/// confidence of 95 %: 0.05^(1/n), because if more than a share f were worse, all n rows would have
+/// missed them with a chance below (1 - f)^n. David & Nagaraja 2003, section 7.3.
+double share_no_worse(Index sampled_rows);
 
 }  // namespace longattn

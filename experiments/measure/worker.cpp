@@ -95,8 +95,16 @@ void measure_memory(Task& task, CellResult& result) {
 
 void measure_errors(Task& task, CellResult& result) {
   const Problem& p = task.attention->problem();
+  Reseeded reseeded;
+  if (task.options.has("seed")) {
+    reseeded = [&](Index n) {
+      const std::string seed = std::to_string(task.options.integer("seed") ^ n);
+      return make_attention(task.variant, p, task.options.with(task.variant.options, "seed", seed));
+    };
+  }
   judge_errors(*task.attention, task.variant.traits(p, task.options), task.inputs,
-               {task.request.error_rows, task.request.seed}, task.context, result);
+               {task.request.error_rows, task.request.seed}, task.context, result, reseeded,
+               task.request.seeds);
 }
 
 // |weights| of the first head: the mean over some queries of a bin, summed over its keys.
@@ -165,6 +173,7 @@ WorkerRequest read_request() {
   request.layout = in.at("layout");
   request.min_time_s = in.at("min_time_s");
   request.error_rows = in.at("error_rows");
+  request.seeds = in.at("seeds");
   request.seed = in.at("seed");
   return request;
 }
@@ -196,9 +205,13 @@ std::string_view to_string(Pass pass) {
 }
 
 std::string to_text(const WorkerRequest& request) {
-  return json{{"pass", to_string(request.pass)},  {"cell", to_json(request.cell)},
-              {"layout", request.layout},         {"min_time_s", request.min_time_s},
-              {"error_rows", request.error_rows}, {"seed", request.seed}}
+  return json{{"pass", to_string(request.pass)},
+              {"cell", to_json(request.cell)},
+              {"layout", request.layout},
+              {"min_time_s", request.min_time_s},
+              {"error_rows", request.error_rows},
+              {"seeds", request.seeds},
+              {"seed", request.seed}}
       .dump();
 }
 

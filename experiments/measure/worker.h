@@ -19,6 +19,7 @@ struct WorkerRequest {
   std::string layout;  ///< of the shared inputs
   double min_time_s = 0.02;
   Index error_rows = 256;
+  Index seeds = 1;  ///< of variants that draw
   std::uint64_t seed = 1;
 };
 std::string to_text(const WorkerRequest& request);

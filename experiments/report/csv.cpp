@@ -77,6 +77,20 @@ void add_errors(const CellResult& result, Row& row) {
   row.add("sampled_rows", result.sampled_rows > 0 ? Field(result.sampled_rows) : Field());
   row.add_optional("growth_time", result.growth_time);
   row.add_optional("growth_memory", result.growth_memory);
+  row.add_optional("mean_value_error", result.mean_value_error);
+  row.add_optional("oracle_error", result.oracle_error);
+  row.add_optional("row_error_pinned", result.row_error_pinned);
+  row.add_optional("value_contrast", result.value_contrast);
+  row.add_optional("total_variation", result.total_variation);
+  row.add_optional("kl_divergence", result.kl_divergence);
+  row.add_optional("top_recall", result.top_recall);
+  row.add_optional("row_entropy", result.row_entropy);
+  row.add_optional("uncovered_rows", result.uncovered_rows);
+  row.add_optional("seeds", result.seeds);
+  row.add_optional("seed_error_mean", result.seed_error_mean);
+  row.add_optional("seed_error_worst", result.seed_error_worst);
+  row.add_optional("seed_bias", result.seed_bias);
+  row.add_optional("seed_spread", result.seed_spread);
 }
 
 // Names of all options of all variants, in order of first appearance.

@@ -8,6 +8,7 @@
 #include "variants/blockwise.h"
 #include "variants/longformer.h"
 #include "variants/mean_value.h"
+#include "variants/random_keys.h"
 #include "variants/reformer/reformer.h"
 #include "variants/zero.h"
 
@@ -89,8 +90,90 @@ TEST(JudgeErrors, OverAllRowsIsTheFrobeniusRatio) {
   const CellResult r = judge(kLongformer, {{"window", "2"}}, p, 1, 60);
   EXPECT_EQ(r.sampled_rows, 60);
   EXPECT_NEAR(r.relative_error->value, std::sqrt(error2 / full2), 1e-5);
-  EXPECT_LT(r.relative_error->low, r.relative_error->value);
-  EXPECT_GT(r.relative_error->high, r.relative_error->value);
+  EXPECT_EQ(r.relative_error->low, r.relative_error->high) << "all rows: nothing is estimated";
+  const CellResult some = judge(kLongformer, {{"window", "2"}}, p, 1, 30);
+  EXPECT_EQ(some.sampled_rows, 30);
+  EXPECT_LT(some.relative_error->low, some.relative_error->value);
+  EXPECT_GT(some.relative_error->high, some.relative_error->value);
+}
+
+// What a softmax on fewer keys loses is the lost mass times how much the lost values differ: in
+// one row with weights (1/2, 1/4, 1/4) on values (1, 5, 9) of which the first is lost,
+// 4 - 7 = 1/2 (1 - 7). Here over all rows, from the measures alone.
+TEST(JudgeErrors, OfRestrictedRowsIsLostMassTimesContrast) {
+  const CellResult r = judge(kLongformer, {{"window", "3"}}, small());
+  ASSERT_TRUE(r.value_contrast && r.total_variation && r.kl_divergence);
+  // The total variation of a renormalised restriction is the lost mass itself, and its divergence
+  // -log(1 - lost), at least the lost mass.
+  EXPECT_NEAR(*r.total_variation, 1 - r.captured_mass->value, 1e-12);
+  EXPECT_GT(*r.kl_divergence, *r.total_variation);
+  // The root of the mean square of lost masses lies between their mean and 1.
+  const double rms = r.relative_error->value / *r.value_contrast;
+  EXPECT_GE(rms, 1 - r.captured_mass->value);
+  EXPECT_LE(rms, 1);
+}
+
+TEST(JudgeErrors, ReadsAnErrorAgainstTheMeanOfTheValuesAndTheBestChoiceOfKeys) {
+  const CellResult window = judge(kLongformer, {{"window", "3"}}, small()),
+                   mean = judge(kMeanValue, {}, small());
+  EXPECT_NEAR(*window.mean_value_error, mean.relative_error->value, 1e-12);
+  EXPECT_EQ(*mean.mean_value_error, *window.mean_value_error);
+  EXPECT_LT(*window.oracle_error, window.relative_error->value);
+  EXPECT_GT(*window.oracle_error, 0);
+  EXPECT_LT(*window.top_recall, 1);
+  EXPECT_GT(*window.top_recall, 0);
+  EXPECT_FALSE(mean.oracle_error) << "a mean chooses no keys";
+  const CellResult all = judge(kBlockwise, {}, small());
+  EXPECT_NEAR(*all.oracle_error, 0, 1e-12);
+  EXPECT_EQ(*all.top_recall, 1);
+  EXPECT_EQ(*all.uncovered_rows, 0);
+  EXPECT_FALSE(all.value_contrast) << "nothing is lost";
+}
+
+// Keys 0 and 1 of one causal head: row 0 has entropy 0, row 1 that of its two weights.
+TEST(JudgeErrors, EntropyIsThatOfFullAttention) {
+  Problem p = small();
+  p.batch = p.num_heads = 1;
+  p.query_len = p.key_len = 2;
+  const ProblemTensors t(p);
+  double score[2] = {0, 0};
+  std::vector<float> query(8), row(8);
+  load_floats(p.dtype, t.inputs().queries.row(0, 0, 1), p.head_dim, query.data());
+  for (Index key : {0, 1}) {
+    load_floats(p.dtype, t.inputs().keys.row(0, 0, key), p.head_dim, row.data());
+    for (size_t c = 0; c < 8; ++c) {
+      score[key] +=
+          p.effective_scale() * static_cast<double>(query[c]) * static_cast<double>(row[c]);
+    }
+  }
+  const double w = 1 / (1 + std::exp(score[1] - score[0]));
+  const double entropy = -w * std::log(w) - (1 - w) * std::log(1 - w);
+  EXPECT_NEAR(*judge(kBlockwise, {}, p).row_entropy, entropy / 2, 1e-6);
+}
+
+TEST(JudgeErrors, OfADrawingVariantTellsTheSpreadOverSeeds) {
+  Problem p = small();
+  const ProblemTensors t(p);
+  const Options options(kRandomKeys.options, {{"k", "4"}});
+  Context context(1);
+  CellResult r;
+  const Reseeded reseeded = [&](Index n) {
+    return make_attention(kRandomKeys, p,
+                          options.with(kRandomKeys.options, "seed", std::to_string(100 + n)));
+  };
+  judge_errors(*make_attention(kRandomKeys, p, options), kRandomKeys.traits(p, options), t.inputs(),
+               {64, 1}, context, r, reseeded, 8);
+  ASSERT_TRUE(r.seeds);
+  EXPECT_EQ(*r.seeds, 8);
+  EXPECT_GE(*r.seed_error_worst, *r.seed_error_mean);
+  EXPECT_GT(*r.seed_spread, 0);
+  // mean square error = bias^2 + variance, and the mean of roots is at most the root of the mean;
+  // the sample variance of 8 is the unbiased one, so that the identity is exact.
+  const double mean_square = *r.seed_bias * *r.seed_bias + *r.seed_spread * *r.seed_spread;
+  EXPECT_LE(*r.seed_error_mean * *r.seed_error_mean, mean_square * (1 + 1e-12));
+  EXPECT_GE(*r.seed_error_worst * *r.seed_error_worst, mean_square * (1 - 1e-12));
+  const CellResult fixed = judge(kLongformer, {{"window", "3"}}, p);
+  EXPECT_FALSE(fixed.seeds);
 }
 
 TEST(JudgeErrors, DoesNotDependOnTheNumberOfThreads) {
