@@ -30,21 +30,21 @@ double coverage(Index n, Index k) {
   return probability;
 }
 
-Index interval_rank(Index n) {
+Index interval_rank(Index n, double confidence) {
   Index k = 1;
-  while (k + 1 <= (n + 1) / 2 && coverage(n, k + 1) >= 0.95) ++k;
+  while (k + 1 <= (n + 1) / 2 && coverage(n, k + 1) >= confidence) ++k;
   return k;
 }
 
 }  // namespace
 
-double median_coverage(Index n) { return coverage(n, interval_rank(n)); }
+double median_coverage(Index n) { return coverage(n, interval_rank(n, 0.95)); }
 
-Estimate median_interval(std::span<const double> values) {
+Estimate median_interval(std::span<const double> values, double confidence) {
   std::vector<double> sorted(values.begin(), values.end());
   std::ranges::sort(sorted);
   const auto n = static_cast<Index>(sorted.size());
-  const Index k = interval_rank(n);
+  const Index k = interval_rank(n, confidence);
   return {median(values), sorted[static_cast<size_t>(k - 1)], sorted[static_cast<size_t>(n - k)]};
 }
 

@@ -12,10 +12,10 @@ namespace longattn {
 double median(std::span<const double> values);
 
 /// The median with its distribution-free interval: order statistics x_(k) .. x_(n+1-k) with the
-/// largest k for which P(k <= B(n, 1/2) <= n - k) >= 0.95. Below 6 values no pair reaches that:
-/// then smallest and largest (93.75 % for 5, 50 % for 2). David & Nagaraja 2003, Order Statistics,
-/// section 7.1.
-Estimate median_interval(std::span<const double> values);
+/// largest k for which P(k <= B(n, 1/2) <= n - k) >= confidence. Below 6 values no pair reaches
+/// 0.95: then smallest and largest (93.75 % for 5, 50 % for 2). David & Nagaraja 2003, Order
+/// Statistics, section 7.1.
+Estimate median_interval(std::span<const double> values, double confidence = 0.95);
 /// The coverage that median_interval reaches with n values.
 double median_coverage(Index n);
 
