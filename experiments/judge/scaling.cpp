@@ -59,6 +59,12 @@ void check_residuals(std::span<const CostAtLength> costs, Scaling& scaling) {
   }
 }
 
+bool all_zero(std::span<const CostAtLength> costs) {
+  return std::ranges::all_of(costs, [](const CostAtLength& cost) {
+    return std::ranges::all_of(cost.rounds, [](double figure) { return figure == 0; });
+  });
+}
+
 std::string reason_to_refuse(std::span<const CostAtLength> costs) {
   const auto count = static_cast<Index>(costs.size());
   if (count < kFewestLengths) {
@@ -71,6 +77,7 @@ std::string reason_to_refuse(std::span<const CostAtLength> costs) {
     return fmt::format("lengths from {} to {}, a factor {:.4g}; a growth needs at least {:g}",
                        shortest, longest, range, kShortestRange);
   }
+  if (all_zero(costs)) return "";
   for (const CostAtLength& cost : costs) {
     for (const double figure : cost.rounds) {
       if (!(figure > 0 && std::isfinite(figure))) {
@@ -93,6 +100,13 @@ Scaling fit_scaling(std::span<const CostAtLength> costs, bool counted) {
   for (const CostAtLength& cost : costs) rounds = std::min(rounds, cost.rounds.size());
   assert(rounds > 0);
   scaling.rounds = static_cast<Index>(rounds);
+  std::vector<CostAtLength> ones;  // as constant as zeros, and with logarithms
+  if (all_zero(costs)) {
+    for (const CostAtLength& cost : costs) {
+      ones.push_back({cost.length, std::vector<double>(rounds, 1.0)});
+    }
+    costs = ones;
+  }
   scaling.exponent = slope_of(costs, scaling.rounds);
   for (size_t n = 1; n < costs.size(); ++n) {
     const auto step = costs.subspan(n - 1, 2);
@@ -124,6 +138,15 @@ GrowthVerdict judge_growth(const Scaling& scaling, double declared) {
   const double bound = declared + kGrowthMargin;
   if (scaling.tail.low > bound) return GrowthVerdict::faster;
   return scaling.tail.high <= bound ? GrowthVerdict::holds : GrowthVerdict::undecided;
+}
+
+std::string undecided_reason(const Scaling& scaling, double declared) {
+  if (!scaling.refusal.empty()) return scaling.refusal;
+  if (!scaling.counted && scaling.rounds < kFewestRounds) {
+    return fmt::format("{} round{}, a verdict needs at least {}", scaling.rounds,
+                       scaling.rounds == 1 ? "" : "s", kFewestRounds);
+  }
+  return fmt::format("its interval reaches across n^{:g}", declared + kGrowthMargin);
 }
 
 }  // namespace longattn

@@ -56,7 +56,8 @@ inline constexpr double kResidual = 0.05;
 
 /// Fits costs at distinct, ascending lengths. Refuses below kFewestLengths lengths or
 /// kShortestRange, where a slope tells little of growth, and a cost that is not positive, which has
-/// no logarithm. Lengths with different numbers of rounds are fitted over the fewest; at least one.
+/// no logarithm; but what is 0 at every length does not grow, exponent 0. Lengths with different
+/// numbers of rounds are fitted over the fewest; at least one.
 Scaling fit_scaling(std::span<const CostAtLength> costs, bool counted = false);
 
 /// A measured growth against a declared one, n^declared "for long sequences": only the tail is
@@ -74,5 +75,7 @@ inline constexpr double kGrowthMargin = 0.15;
 inline constexpr Index kFewestRounds = 5;
 
 GrowthVerdict judge_growth(const Scaling& scaling, double declared);
+/// Why it is undecided, one clause.
+std::string undecided_reason(const Scaling& scaling, double declared);
 
 }  // namespace longattn

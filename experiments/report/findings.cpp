@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
+#include "experiments/report/growth.h"
 #include "experiments/report/text.h"
 
 namespace longattn {
@@ -110,35 +110,6 @@ std::string memory_sentence(const Block& block) {
                      grouped(block.longest()), joined(parts));
 }
 
-// Exponent of time between a series' two longest lengths that are at least a factor 1.5 apart.
-std::string growth_part(const Series& series) {
-  const CellResult *last = nullptr, *before = nullptr;
-  for (const CellResult* result : series.cells) {
-    if (result->time_s && result->time_s->value > 0) {
-      before = last;
-      last = result;
-    }
-  }
-  if (before == nullptr) return "";
-  const double factor = static_cast<double>(last->cell.problem.key_len) /
-                        static_cast<double>(before->cell.problem.key_len);
-  if (factor < 1.5) return "";
-  const double exponent = std::log(last->time_s->value / before->time_s->value) / std::log(factor);
-  std::string text = fmt::format("{} n^{:.2f}", series.label, exponent);
-  if (last->growth_time) text += fmt::format(" (declared n^{})", exact(*last->growth_time));
-  return text;
-}
-
-std::string growth_sentence(const Block& block) {
-  std::vector<std::string> parts;
-  for (const Series& series : block.series) {
-    if (is_null_baseline(series.variant)) continue;
-    if (std::string part = growth_part(series); !part.empty()) parts.push_back(std::move(part));
-  }
-  if (parts.empty()) return "";
-  return fmt::format("Time grows over each one's last two lengths as {}.", joined(parts));
-}
-
 // How the error of an approximation reads against that of not looking at the keys at all.
 std::string loss_against(const Estimate& error, const CellResult* null, const char* what) {
   if (null == nullptr || !null->relative_error) return "";
@@ -205,8 +176,8 @@ std::string exact_sentence(const Block& block) {
 
 std::vector<std::string> findings(const Block& block) {
   std::vector<std::string> sentences = {baseline_sentence(block), fastest_sentence(block),
-                                        slower_sentence(block), memory_sentence(block),
-                                        growth_sentence(block)};
+                                        slower_sentence(block), memory_sentence(block)};
+  std::ranges::move(growth_sentences(block), std::back_inserter(sentences));
   std::ranges::move(approximation_sentences(block), std::back_inserter(sentences));
   sentences.push_back(exact_sentence(block));
   std::erase(sentences, "");

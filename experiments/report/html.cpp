@@ -7,6 +7,7 @@
 #include <set>
 
 #include "experiments/report/findings.h"
+#include "experiments/report/growth.h"
 #include "experiments/report/html_method.h"
 #include "experiments/report/html_tables.h"
 #include "experiments/report/page_assets.h"
@@ -132,6 +133,11 @@ std::string plots_section(const PageParts& parts, bool errors, size_t& number) {
     text += "<p>Nothing was measured that could be drawn.</p>\n";
   } else {
     text += "<div class=\"figures\">\n" + figures + "</div>\n";
+  }
+  for (const Block& block : parts.blocks) {
+    if (const std::string growth = errors ? "" : growth_html(block); !growth.empty()) {
+      text += block_heading(block) + growth;
+    }
   }
   return text + "</section>\n";
 }

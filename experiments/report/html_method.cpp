@@ -20,6 +20,12 @@ over the sampled rows. Two figures are called different only when their interval
 <dt>Workspace, heap peak</dt>
 <dd>Memory beside inputs and outputs. Workspace is what the variant asked the toolkit for, counted to the
 byte; heap peak is every allocation of the process during the forward pass.</dd>
+<dt>Growth</dt>
+<dd>The <var>p</var> of cost ~ <var>n<sup>p</sup></var>: every round gives a least-squares slope of log cost over
+log length; the figure is their median with its interval. It needs at least 5 lengths over at least a factor 8.
+Marked as no power law where the fit is more than 5 % off at some length, beyond the spread of the rounds. Only the
+last two doublings are held against the growth that the variant declares: faster is what lies above it by more than
+0.15 with its whole interval. The CSV file has the exponent of every step.</dd>
 <dt>Relative error</dt>
 <dd>√( Σ<sub><var>i</var></sub> |<var>o<sub>i</sub></var> − <var>f<sub>i</sub></var>|² / Σ<sub><var>i</var></sub>
 |<var>f<sub>i</sub></var>|² ) over the sampled query rows <var>i</var> of all heads and batch entries, with

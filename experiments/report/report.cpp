@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/io/file.h"
 #include "experiments/report/csv.h"
+#include "experiments/report/growth.h"
 #include "experiments/report/html.h"
 #include "experiments/report/tables.h"
 
@@ -25,6 +26,7 @@ void write_report(const RunResults& results, const std::string& folder) {
   PageParts parts;
   parts.csv = to_csv(result_table(results));
   write_text(folder + "/results.csv", parts.csv);
+  write_text(folder + "/scaling.csv", to_csv(scaling_table(results)));
   parts.blocks = arrange(results);
   std::exception_ptr failure;
   try {

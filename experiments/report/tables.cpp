@@ -6,6 +6,7 @@
 #include <array>
 
 #include "experiments/report/findings.h"
+#include "experiments/report/growth.h"
 #include "experiments/report/layout.h"
 #include "experiments/report/report.h"
 #include "experiments/report/text.h"
@@ -143,7 +144,8 @@ std::string print_block(const Block& block) {
     before = line.fields[0];
     text += print_line(line, widths);
   }
-  return text;
+  const std::string growth = growth_text(block);
+  return growth.empty() ? text : text + "\n" + growth;
 }
 
 }  // namespace

@@ -167,6 +167,15 @@ TEST(Scaling, RefusesWhatTellsLittleOfGrowth) {
   EXPECT_EQ(judge_growth(four, 0), GrowthVerdict::undecided);
 }
 
+TEST(Scaling, OfNothingIsNoGrowth) {
+  const Scaling scaling =
+      fit_scaling(costs_of([](double) { return 0.0; }, 0, 1, kLengths, 1), true);
+  EXPECT_EQ(scaling.refusal, "");
+  EXPECT_EQ(scaling.exponent.value, 0);
+  EXPECT_TRUE(scaling.power_law);
+  EXPECT_EQ(judge_growth(scaling, 0), GrowthVerdict::holds);
+}
+
 TEST(Scaling, TakesAsManyRoundsAsEveryLengthHas) {
   std::vector<CostAtLength> costs = costs_of(power(1));
   costs[1].rounds.resize(6);
@@ -190,6 +199,10 @@ TEST(GrowthVerdict, NeedsRoundsThatAgree) {
   EXPECT_EQ(verdict(1, 0.01, kFewestRounds - 1), GrowthVerdict::undecided);
   EXPECT_EQ(verdict(1 + kGrowthMargin, 0.3, kRounds), GrowthVerdict::undecided)
       << "on the bound, and noisy";
+  EXPECT_EQ(undecided_reason(fit_scaling(costs_of(power(1), 0, 1, kLengths, 4)), 1),
+            "4 rounds, a verdict needs at least 5");
+  EXPECT_EQ(undecided_reason(fit_scaling(costs_of(power(1.15), 0.3)), 1),
+            "its interval reaches across n^1.15");
   const Scaling counted = fit_scaling(costs_of(power(2), 0, 1, kLengths, 1), true);
   EXPECT_EQ(judge_growth(counted, 1), GrowthVerdict::faster) << "what is counted needs no rounds";
 }

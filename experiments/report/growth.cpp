@@ -1,0 +1,203 @@
+#include "experiments/report/growth.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+#include "experiments/report/text.h"
+
+namespace longattn {
+namespace {
+
+MeasuredGrowth judged(Scaling scaling, const std::optional<double>& declared) {
+  MeasuredGrowth growth{std::move(scaling), declared};
+  if (declared) growth.verdict = judge_growth(growth.scaling, *declared);
+  return growth;
+}
+
+const CellResult& longest(const Series& series) { return *series.cells.back(); }
+
+MeasuredGrowth growth_of_time(const Series& series) {
+  std::vector<CostAtLength> costs;
+  for (const CellResult* result : series.cells) {
+    if (result->status != Status::ok || result->round_seconds.empty()) continue;
+    costs.push_back({result->cell.problem.key_len, result->round_seconds});
+  }
+  return judged(fit_scaling(costs), longest(series).growth_time);
+}
+
+MeasuredGrowth growth_of_workspace(const Series& series) {
+  std::vector<CostAtLength> costs;
+  for (const CellResult* result : series.cells) {
+    if (result->status != Status::ok || !result->workspace_bytes) continue;
+    costs.push_back({result->cell.problem.key_len, {*result->workspace_bytes}});
+  }
+  return judged(fit_scaling(costs, true), longest(series).growth_memory);
+}
+
+std::string order(double exponent) {
+  if (exponent == 0) return "O(1)";
+  return exponent == 1 ? "O(n)" : fmt::format("O(n^{})", exact(exponent));
+}
+
+std::string faster_sentence(const Series& series, const char* cost, const MeasuredGrowth& growth) {
+  const Scaling& scaling = growth.scaling;
+  std::string text = fmt::format("{} declares {} {}, measures n^{:.2f}", series.label,
+                                 order(*growth.declared), cost, scaling.tail.value);
+  if (!scaling.counted) {
+    text += fmt::format(" [{:.2f}, {:.2f}]", scaling.tail.low, scaling.tail.high);
+  }
+  text += fmt::format(" from {} to {} tokens", grouped(scaling.tail_from),
+                      grouped(scaling.steps.back().to));
+  if (!scaling.power_law) {
+    std::vector<std::string> steps;
+    for (const GrowthStep& step : scaling.steps) {
+      steps.push_back(fmt::format("{:.2f}", step.exponent.value));
+    }
+    text += fmt::format(" (no power law: from length to length n^{})", fmt::join(steps, ", "));
+  }
+  return text + ": it grows faster than declared.";
+}
+
+Field number_or_empty(const std::optional<double>& value) {
+  return value ? Field(*value) : Field();
+}
+
+// The rows of one cost of one series.
+void add_rows(const Block& block, const Series& series, const char* cost,
+              const MeasuredGrowth& growth, ResultTable& table) {
+  const Scaling& scaling = growth.scaling;
+  const bool fitted = scaling.refusal.empty();
+  const auto add = [&](const char* span, Index from, Index to, Index lengths,
+                       const Estimate& exponent, bool whole) {
+    const bool tail = std::string_view(span) == "last_two_doublings";
+    const bool interval = fitted && !scaling.counted;
+    std::string reason;
+    if (tail && growth.declared && growth.verdict == GrowthVerdict::undecided) {
+      reason = undecided_reason(scaling, *growth.declared);
+    }
+    table.rows.push_back(
+        {block.input,
+         block.problem,
+         series.variant,
+         series.label,
+         longest(series).cell.id,
+         std::string(cost),
+         std::string(span),
+         from,
+         to,
+         lengths,
+         fitted && !scaling.counted ? Field(scaling.rounds) : Field(),
+         fitted ? Field(exponent.value) : Field(),
+         interval ? Field(exponent.low) : Field(),
+         interval ? Field(exponent.high) : Field(),
+         number_or_empty(growth.declared),
+         tail && growth.declared ? Field(std::string(to_string(growth.verdict))) : Field(),
+         fitted && whole ? Field(scaling.power_law) : Field(),
+         fitted && whole ? Field(scaling.residual) : Field(),
+         fitted && whole ? Field(scaling.residual_at) : Field(),
+         !fitted          ? Field(scaling.refusal)
+         : reason.empty() ? Field()
+                          : Field(reason)});
+  };
+  const Index first = series.cells.front()->cell.problem.key_len,
+              last = longest(series).cell.problem.key_len;
+  if (!fitted) return add("all", first, last, scaling.lengths, {}, true);
+  const Index from = scaling.steps.front().from, to = scaling.steps.back().to;
+  add("all", from, to, scaling.lengths, scaling.exponent, true);
+  const Index in_tail = 1 + std::ranges::count_if(scaling.steps, [&](const GrowthStep& step) {
+                          return step.from >= scaling.tail_from;
+                        });
+  add("last_two_doublings", scaling.tail_from, to, in_tail, scaling.tail, false);
+  for (const GrowthStep& step : scaling.steps) {
+    add("step", step.from, step.to, 2, step.exponent, false);
+  }
+}
+
+}  // namespace
+
+bool is_fitted(const SeriesGrowth& growth) {
+  return growth.time.scaling.refusal.empty() || growth.workspace.scaling.refusal.empty();
+}
+
+std::vector<SeriesGrowth> growths(const Block& block) {
+  std::vector<SeriesGrowth> all;
+  for (const Series& series : block.series) {
+    all.push_back({&series, growth_of_time(series), growth_of_workspace(series)});
+  }
+  return all;
+}
+
+std::vector<std::string> growth_sentences(const Block& block) {
+  const std::vector<SeriesGrowth> all = growths(block);
+  if (block.lengths.size() < 2) return {};
+  if (std::ranges::none_of(all, is_fitted)) {
+    std::string reason;
+    for (const SeriesGrowth& growth : all) {
+      if (growth.time.scaling.lengths > 0) reason = growth.time.scaling.refusal;
+    }
+    if (reason.empty()) return {};
+    return {fmt::format("No growth is fitted: {}.", reason)};
+  }
+  std::vector<std::string> sentences, undecided;
+  bool any_holds = false;
+  for (const SeriesGrowth& growth : all) {
+    for (const auto& [cost, measured] :
+         {std::pair("time", &growth.time), std::pair("workspace", &growth.workspace)}) {
+      if (!measured->declared) continue;
+      any_holds = any_holds || measured->verdict == GrowthVerdict::holds;
+      if (measured->verdict == GrowthVerdict::faster) {
+        sentences.push_back(faster_sentence(*growth.series, cost, *measured));
+      } else if (measured->verdict == GrowthVerdict::undecided && measured->scaling.lengths > 0) {
+        undecided.push_back(fmt::format("{} ({}: {})", growth.series->label, cost,
+                                        undecided_reason(measured->scaling, *measured->declared)));
+      }
+    }
+  }
+  if (any_holds) {
+    const char* whose = sentences.empty() && undecided.empty() ? "every variant" : "all others";
+    sentences.push_back(fmt::format(
+        "Over the last two doublings time and workspace of {} grow no faster than declared "
+        "(exponent at most {:g} above it).",
+        whose, kGrowthMargin));
+  }
+  if (!undecided.empty()) {
+    sentences.push_back(fmt::format("No verdict on the growth of {}.", fmt::join(undecided, ", ")));
+  }
+  return sentences;
+}
+
+ResultTable scaling_table(const RunResults& results) {
+  ResultTable table;
+  table.columns = {"input",
+                   "problem",
+                   "variant",
+                   "label",
+                   "longest_cell_id",
+                   "cost",
+                   "span",
+                   "from_len",
+                   "to_len",
+                   "lengths",
+                   "rounds",
+                   "exponent",
+                   "exponent_low",
+                   "exponent_high",
+                   "declared",
+                   "verdict",
+                   "power_law",
+                   "worst_residual",
+                   "worst_residual_len",
+                   "reason"};
+  for (const Block& block : arrange(results)) {
+    for (const Series& series : block.series) {
+      add_rows(block, series, "time", growth_of_time(series), table);
+      add_rows(block, series, "workspace", growth_of_workspace(series), table);
+    }
+  }
+  return table;
+}
+
+}  // namespace longattn
