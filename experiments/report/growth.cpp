@@ -142,26 +142,31 @@ std::vector<std::string> growth_sentences(const Block& block) {
     return {fmt::format("No growth is fitted: {}.", reason)};
   }
   std::vector<std::string> sentences, undecided;
-  bool any_holds = false;
+  Index holding = 0, judged = 0;
   for (const SeriesGrowth& growth : all) {
     for (const auto& [cost, measured] :
          {std::pair("time", &growth.time), std::pair("workspace", &growth.workspace)}) {
-      if (!measured->declared) continue;
-      any_holds = any_holds || measured->verdict == GrowthVerdict::holds;
-      if (measured->verdict == GrowthVerdict::faster) {
-        sentences.push_back(faster_sentence(*growth.series, cost, *measured));
-      } else if (measured->verdict == GrowthVerdict::undecided && measured->scaling.lengths > 0) {
+      if (!measured->declared || measured->scaling.lengths == 0) continue;
+      if (measured->verdict == GrowthVerdict::undecided) {
         undecided.push_back(fmt::format("{} ({}: {})", growth.series->label, cost,
                                         undecided_reason(measured->scaling, *measured->declared)));
+        continue;
+      }
+      ++judged;
+      if (measured->verdict == GrowthVerdict::holds) {
+        ++holding;
+      } else {
+        sentences.push_back(faster_sentence(*growth.series, cost, *measured));
       }
     }
   }
-  if (any_holds) {
-    const char* whose = sentences.empty() && undecided.empty() ? "every variant" : "all others";
-    sentences.push_back(fmt::format(
-        "Over the last two doublings time and workspace of {} grow no faster than declared "
-        "(exponent at most {:g} above it).",
-        whose, kGrowthMargin));
+  if (holding > 0) {
+    sentences.push_back(
+        fmt::format("{} growths of time and workspace over the last two doublings are at most as "
+                    "declared (exponent no more than {:g} above it).",
+                    holding == judged ? fmt::format("All {} judged", judged)
+                                      : fmt::format("{} of {} judged", holding, judged),
+                    kGrowthMargin));
   }
   if (!undecided.empty()) {
     sentences.push_back(fmt::format("No verdict on the growth of {}.", fmt::join(undecided, ", ")));

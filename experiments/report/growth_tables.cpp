@@ -15,7 +15,7 @@ std::string exponent_text(const MeasuredGrowth& growth, const Estimate& exponent
   if (!scaling.refusal.empty()) return "-";
   std::string text = fmt::format("{:.2f}", exponent.value);
   if (!scaling.counted) text += fmt::format(" [{:.2f}, {:.2f}]", exponent.low, exponent.high);
-  return mark && !scaling.power_law ? text + " *" : text;
+  return mark && !scaling.power_law ? text + "*" : text;
 }
 
 std::string declared_text(const MeasuredGrowth& growth) {
@@ -40,8 +40,8 @@ bool any_faster(const SeriesGrowth& growth) {
          growth.workspace.verdict == GrowthVerdict::faster;
 }
 
-constexpr std::array kHeads = {"growth as n^p", "time",     "last 2 doublings", "declared",
-                               "workspace",     "declared", "verdict"};
+constexpr std::array kHeads = {"growth n^p", "time",  "last doublings", "decl.",
+                               "workspace",  "decl.", "verdict"};
 constexpr size_t kColumns = kHeads.size();
 using Fields = std::array<std::string, kColumns>;
 
@@ -83,11 +83,12 @@ std::string growth_text(const Block& block) {
   widths[0] = std::min(widths[0], kWidth - std::min(others, kWidth - 8));
   std::string text;
   for (const Fields& line : lines) {
+    // A label too long for its column is printed once in full above its row.
+    if (display_width(line[0]) > widths[0]) text += line[0] + "\n";
     for (size_t n = 0; n < kColumns; ++n) {
       const std::string field = shortened(line[n], widths[n]);
-      const bool last = n + 1 == kColumns;
       text += field;
-      if (!last) text += std::string(widths[n] - display_width(field) + kGap, ' ');
+      if (n + 1 < kColumns) text += std::string(widths[n] - display_width(field) + kGap, ' ');
     }
     text += "\n";
   }
