@@ -6,6 +6,7 @@
 #include <map>
 
 #include "experiments/report/growth.h"
+#include "experiments/report/judgements.h"
 #include "experiments/report/text.h"
 
 namespace longattn {
@@ -98,58 +99,33 @@ std::string slower_sentence(const Block& block) {
 }
 
 std::string memory_sentence(const Block& block) {
-  std::vector<std::string> parts;
-  const auto found = measured_at(block, block.longest(), [](const CellResult& result) {
+  auto found = measured_at(block, block.longest(), [](const CellResult& result) {
     return result.workspace_bytes && !is_null_baseline(result.cell.variant);
   });
-  for (const auto& [series, result] : found) {
-    parts.push_back(fmt::format("{} {}", series->label, bytes(*result->workspace_bytes)));
+  if (found.empty()) return "";
+  std::ranges::sort(found, {}, [](const Found& f) { return *f.second->workspace_bytes; });
+  const auto part = [](const Found& f) {
+    return fmt::format("{} ({})", bytes(*f.second->workspace_bytes), f.first->label);
+  };
+  std::string text = part(found.front());
+  if (found.size() > 1) text = fmt::format("from {} to {}", text, part(found.back()));
+  return fmt::format("Workspace, memory beside inputs and outputs, at {} tokens: {}.",
+                     grouped(block.longest()), text);
+}
+
+// Errors against full attention over the keys that a variant makes for itself, where it makes some.
+std::string own_error_sentence(const Block& block) {
+  std::vector<std::string> parts;
+  for (const auto& [series, result] : measured_at(block, block.longest(), [](const CellResult& r) {
+         return r.own_relative_error && r.relative_error;
+       })) {
+    parts.push_back(fmt::format("{} {} (and {} against full attention over the keys given)",
+                                series->label, three_digits(result->own_relative_error->value),
+                                three_digits(result->relative_error->value)));
   }
   if (parts.empty()) return "";
-  return fmt::format("Scratch memory beside inputs and outputs at {} tokens: {}.",
-                     grouped(block.longest()), joined(parts));
-}
-
-// How the error of an approximation reads against that of not looking at the keys at all.
-std::string loss_against(const Estimate& error, const CellResult* null, const char* what) {
-  if (null == nullptr || !null->relative_error) return "";
-  const Estimate& base = *null->relative_error;
-  const std::string figure = three_digits(base.value);
-  if (error.low > base.high) return fmt::format("worse than {} ({})", what, figure);
-  if (error.high >= base.low) return fmt::format("no better than {} ({})", what, figure);
-  if (base.value <= 0 || error.value <= 0) return "";
-  return fmt::format("{} of what {} loses ({})",
-                     fmt::format("{:.0f} %", 100 * error.value / base.value), what, figure);
-}
-
-std::vector<std::string> approximation_sentences(const Block& block) {
-  const auto null = [&](std::string_view variant) -> const CellResult* {
-    const Series* series = find_series(block, variant);
-    return series == nullptr ? nullptr : at_length(*series, block.longest());
-  };
-  std::vector<std::string> sentences;
-  const auto found = measured_at(block, block.longest(), [](const CellResult& result) {
-    return result.relative_error && !result.declared_exact &&
-           !is_null_baseline(result.cell.variant);
-  });
-  for (const auto& [series, result] : found) {
-    const Estimate& error = *result->relative_error;
-    std::string text = fmt::format(
-        "{} changes the output of full attention by {} (relative error, {} to {})", series->label,
-        three_digits(error.value), three_digits(error.low), three_digits(error.high));
-    std::vector<std::string> parts;
-    for (auto part : {loss_against(error, null("mean_value"), "the mean of V"),
-                      loss_against(error, null("zero"), "an output of zeros")}) {
-      if (!part.empty()) parts.push_back(std::move(part));
-    }
-    text += parts.empty() ? "" : ": " + joined(parts);
-    if (result->own_relative_error) {
-      text += fmt::format("; of full attention over the keys that it makes for itself by {}",
-                          three_digits(result->own_relative_error->value));
-    }
-    sentences.push_back(text + ".");
-  }
-  return sentences;
+  return fmt::format("Against full attention over the keys that it makes itself: {}.",
+                     joined(parts));
 }
 
 std::string exact_sentence(const Block& block) {
@@ -174,14 +150,23 @@ std::string exact_sentence(const Block& block) {
 
 }  // namespace
 
-std::vector<std::string> findings(const Block& block) {
-  std::vector<std::string> sentences = {baseline_sentence(block), fastest_sentence(block),
-                                        slower_sentence(block), memory_sentence(block)};
-  std::ranges::move(growth_sentences(block), std::back_inserter(sentences));
-  std::ranges::move(approximation_sentences(block), std::back_inserter(sentences));
-  sentences.push_back(exact_sentence(block));
-  std::erase(sentences, "");
-  return sentences;
+std::vector<Finding> findings(const Block& block) {
+  std::vector<Finding> found = {{useless_sentence(block), true},
+                                {baseline_sentence(block)},
+                                {fastest_sentence(block)},
+                                {equal_error_sentence(block)},
+                                {own_error_sentence(block)}};
+  const auto add = [&](std::vector<std::string> sentences) {
+    for (std::string& sentence : sentences) found.push_back({std::move(sentence)});
+  };
+  const std::vector<std::string> crossovers = crossover_sentences(block);
+  add(crossovers.empty() ? std::vector{slower_sentence(block)} : crossovers);
+  found.push_back({memory_sentence(block)});
+  std::ranges::move(growth_findings(block), std::back_inserter(found));
+  found.push_back({pareto_sentence(block)});
+  found.push_back({exact_sentence(block)});
+  std::erase_if(found, [](const Finding& finding) { return finding.text.empty(); });
+  return found;
 }
 
 std::string failures_sentence(const RunResults& results) {

@@ -130,7 +130,7 @@ std::vector<SeriesGrowth> growths(const Block& block) {
   return all;
 }
 
-std::vector<std::string> growth_sentences(const Block& block) {
+std::vector<Finding> growth_findings(const Block& block) {
   const std::vector<SeriesGrowth> all = growths(block);
   if (block.lengths.size() < 2) return {};
   if (std::ranges::none_of(all, is_fitted)) {
@@ -139,9 +139,10 @@ std::vector<std::string> growth_sentences(const Block& block) {
       if (growth.time.scaling.lengths > 0) reason = growth.time.scaling.refusal;
     }
     if (reason.empty()) return {};
-    return {fmt::format("No growth is fitted: {}.", reason)};
+    return {{fmt::format("No growth is fitted: {}.", reason)}};
   }
-  std::vector<std::string> sentences, undecided;
+  std::vector<Finding> found;
+  std::vector<std::string> undecided;
   Index holding = 0, judged = 0;
   for (const SeriesGrowth& growth : all) {
     for (const auto& [cost, measured] :
@@ -156,22 +157,22 @@ std::vector<std::string> growth_sentences(const Block& block) {
       if (measured->verdict == GrowthVerdict::holds) {
         ++holding;
       } else {
-        sentences.push_back(faster_sentence(*growth.series, cost, *measured));
+        found.push_back({faster_sentence(*growth.series, cost, *measured), true});
       }
     }
   }
   if (holding > 0) {
-    sentences.push_back(
-        fmt::format("{} growths of time and workspace over the last two doublings are at most as "
-                    "declared (exponent no more than {:g} above it).",
-                    holding == judged ? fmt::format("All {} judged", judged)
-                                      : fmt::format("{} of {} judged", holding, judged),
-                    kGrowthMargin));
+    const std::string which = holding == judged ? fmt::format("All {} judged", judged)
+                                                : fmt::format("{} of {} judged", holding, judged);
+    found.push_back(
+        {fmt::format("{} growths of time and workspace over the last two doublings are "
+                     "at most as declared (exponent no more than {:g} above it).",
+                     which, kGrowthMargin)});
   }
   if (!undecided.empty()) {
-    sentences.push_back(fmt::format("No verdict on the growth of {}.", fmt::join(undecided, ", ")));
+    found.push_back({fmt::format("No verdict on the growth of {}.", fmt::join(undecided, ", "))});
   }
-  return sentences;
+  return found;
 }
 
 ResultTable scaling_table(const RunResults& results) {

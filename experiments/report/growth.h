@@ -6,6 +6,7 @@
 
 #include "experiments/judge/scaling.h"
 #include "experiments/report/csv.h"
+#include "experiments/report/findings.h"
 #include "experiments/report/layout.h"
 
 namespace longattn {
@@ -32,7 +33,7 @@ std::string growth_html(const Block& block);
 
 /// What grows faster than declared, what is undecided and that the rest holds; or why nothing is
 /// fitted. Nothing where there is one length only.
-std::vector<std::string> growth_sentences(const Block& block);
+std::vector<Finding> growth_findings(const Block& block);
 
 /// scaling.csv: for each series and cost a row for the slope over all lengths, one for the last two
 /// doublings, which alone has a verdict, and one for each step between neighbours.

@@ -88,8 +88,9 @@ std::string findings_section(const RunResults& results, const std::vector<Block>
   std::string text = "<section id=\"findings\">\n<h2>Findings</h2>\n";
   for (const Block& block : blocks) {
     text += block_heading(block) + "<ul class=\"findings\">\n";
-    for (const std::string& sentence : findings(block)) {
-      text += fmt::format("<li>{}</li>\n", html(sentence));
+    for (const Finding& finding : findings(block)) {
+      text +=
+          fmt::format("<li{}>{}</li>\n", finding.alarm ? " class=\"bad\"" : "", html(finding.text));
     }
     text += "</ul>\n";
   }

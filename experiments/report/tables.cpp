@@ -154,7 +154,9 @@ std::string terminal_table(const RunResults& results) {
   std::string text = wrapped(one_line(results.experiment), 0) + "\n";
   for (const Block& block : arrange(results)) {
     text += print_block(block) + "\n";
-    for (const std::string& sentence : findings(block)) text += "- " + wrapped(sentence, 2);
+    for (const Finding& finding : findings(block)) {
+      text += (finding.alarm ? "! " : "- ") + wrapped(finding.text, 2);
+    }
     text += "\n";
   }
   if (const std::string failures = failures_sentence(results); !failures.empty()) {

@@ -1,0 +1,188 @@
+#include "experiments/report/judgements.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <map>
+
+#include "experiments/judge/crossover.h"
+#include "experiments/judge/pareto.h"
+#include "experiments/report/text.h"
+
+namespace longattn {
+namespace {
+
+using Found = std::pair<const Series*, const CellResult*>;
+
+// Those with a time and an error at the longest length; null baselines and oracles of no use are
+// left to the reader.
+std::vector<Found> judged_at_longest(const Block& block) {
+  std::vector<Found> found;
+  for (const Series& series : block.series) {
+    const CellResult* result = at_length(series, block.longest());
+    if (result == nullptr || is_null_baseline(series.variant)) continue;
+    if (result->status == Status::ok && result->time_s && result->relative_error) {
+      found.emplace_back(&series, result);
+    }
+  }
+  return found;
+}
+
+Estimate exactly(double value) { return {value, value, value}; }
+
+using CostOf = std::function<std::optional<Estimate>(const CellResult&)>;
+
+std::vector<CostPair> pairs_of(const Series& ours, const Series& theirs, const CostOf& cost) {
+  std::vector<CostPair> pairs;
+  for (const CellResult* result : ours.cells) {
+    const CellResult* other = at_length(theirs, result->cell.problem.key_len);
+    if (other == nullptr) continue;
+    const auto a = cost(*result), b = cost(*other);
+    if (a && b) pairs.push_back({result->cell.problem.key_len, *a, *b});
+  }
+  return pairs;
+}
+
+std::string from_text(const Crossover& crossover) {
+  const auto tokens = [](double length) { return grouped(static_cast<Index>(length + 0.5)); };
+  const Estimate& length = crossover.length;
+  return length.low > 0 ? fmt::format("{} ({} to {})", tokens(length.value), tokens(length.low),
+                                      tokens(length.high))
+                        : fmt::format("{} at most", tokens(length.high));
+}
+
+// "faster than full: everywhere a, b; from about 700 tokens on (512 to 1,024) c; nowhere d"
+std::string crossover_sentence(const Block& block, std::string_view reference, const char* better,
+                               const CostOf& cost) {
+  const Series* theirs = find_series(block, reference);
+  if (theirs == nullptr || block.lengths.size() < 2) return "";
+  std::map<Crossover::Kind, std::vector<std::string>> found;
+  for (const Series& series : block.series) {
+    if (&series == theirs || is_null_baseline(series.variant)) continue;
+    const std::vector<CostPair> pairs = pairs_of(series, *theirs, cost);
+    if (pairs.size() < 2) continue;
+    const auto crossover = find_crossover(pairs);
+    std::string text = series.label;
+    if (crossover->kind == Crossover::Kind::from) text += ", " + from_text(*crossover);
+    found[crossover->kind].push_back(std::move(text));
+  }
+  if (found.empty()) return "";
+  std::vector<std::string> parts;
+  for (const auto& [kind, words] :
+       {std::pair(Crossover::Kind::everywhere, "at every measured length "),
+        {Crossover::Kind::from, "from about so many tokens on "},
+        {Crossover::Kind::never, "never in the measured range "},
+        {Crossover::Kind::open, "not told apart at the longest "}}) {
+    const auto at = found.find(kind);
+    if (at == found.end()) continue;
+    const char* separator = kind == Crossover::Kind::from ? "; " : ", ";
+    parts.push_back(words + fmt::format("{}", fmt::join(at->second, separator)));
+  }
+  return fmt::format("{} than {}: {}.", better, reference, fmt::join(parts, "; "));
+}
+
+}  // namespace
+
+std::string equal_error_sentence(const Block& block) {
+  const std::vector<Found> found = judged_at_longest(block);
+  const bool approximate =
+      std::ranges::any_of(found, [](const Found& f) { return !f.second->declared_exact; });
+  if (!approximate) return "";
+  constexpr std::array kErrors = {0.3, 0.1, 0.03, 0.01};
+  // Errors of one answer stand together: the smallest says most.
+  std::vector<std::pair<std::string, double>> answers;
+  for (double error : kErrors) {
+    const Found* cheapest = nullptr;
+    for (const Found& f : found) {
+      if (f.second->relative_error->high > error) continue;
+      if (cheapest == nullptr || f.second->time_s->value < cheapest->second->time_s->value) {
+        cheapest = &f;
+      }
+    }
+    std::string answer = "none";
+    if (cheapest != nullptr) {
+      answer =
+          fmt::format("{} ({})", cheapest->first->label, duration(cheapest->second->time_s->value));
+    }
+    if (!answers.empty() && answers.back().first == answer) answers.pop_back();
+    answers.emplace_back(answer, error);
+  }
+  std::vector<std::string> parts;
+  for (const auto& [answer, error] : answers) {
+    parts.push_back(fmt::format("{} %: {}", exact(100 * error), answer));
+  }
+  return fmt::format("The cheapest way at {} tokens to a relative error of at most {}.",
+                     grouped(block.longest()), fmt::join(parts, "; "));
+}
+
+std::vector<std::string> crossover_sentences(const Block& block) {
+  const CostOf time = [](const CellResult& result) { return result.time_s; };
+  const CostOf workspace = [](const CellResult& result) -> std::optional<Estimate> {
+    if (!result.workspace_bytes) return std::nullopt;
+    return exactly(*result.workspace_bytes);
+  };
+  std::vector<std::string> sentences = {
+      crossover_sentence(block, "full", "Faster", time),
+      crossover_sentence(block, "blockwise", "Faster", time),
+      crossover_sentence(block, "full", "Less workspace", workspace)};
+  std::erase(sentences, "");
+  return sentences;
+}
+
+std::string pareto_sentence(const Block& block) {
+  std::vector<Found> found = judged_at_longest(block);
+  std::erase_if(found, [](const Found& f) { return !f.second->workspace_bytes; });
+  if (found.size() < 3) return "";
+  std::vector<Costs> costs;
+  for (const auto& [series, result] : found) {
+    costs.push_back({*result->relative_error, *result->time_s, exactly(*result->workspace_bytes)});
+  }
+  const std::vector<Standing> standings = pareto(costs);
+  std::map<Standing, std::vector<std::string>> names;
+  for (size_t n = 0; n < found.size(); ++n) names[standings[n]].push_back(found[n].first->label);
+  const auto joined = [&](Standing standing) {
+    return fmt::format("{}", fmt::join(names[standing], ", "));
+  };
+  const size_t front = names[Standing::front].size(), beaten = names[Standing::dominated].size();
+  std::string text =
+      fmt::format("Error, time and workspace at {} tokens: ", grouped(block.longest()));
+  if (front <= beaten) {
+    text += fmt::format("nothing is nowhere worse and somewhere better than {}",
+                        joined(Standing::front));
+  } else if (beaten > 0) {
+    text += fmt::format(
+        "another setting is nowhere worse and somewhere better than {}; than none of the "
+        "other {}",
+        joined(Standing::dominated), front);
+  } else {
+    text += "no setting is beaten by another in all three";
+  }
+  if (!names[Standing::tied].empty()) {
+    text += fmt::format("; not decided within the intervals: {}", joined(Standing::tied));
+  }
+  return text + ".";
+}
+
+std::string useless_sentence(const Block& block) {
+  std::vector<std::string> names;
+  for (const auto& [series, result] : judged_at_longest(block)) {
+    if (result->declared_exact || !result->mean_value_error) continue;
+    if (result->relative_error->high < *result->mean_value_error) continue;
+    names.push_back(
+        fmt::format("{} ({})", series->label, three_digits(result->relative_error->value)));
+  }
+  if (names.empty()) return "";
+  double mean = 0;
+  for (const auto& [series, result] : judged_at_longest(block)) {
+    mean = result->mean_value_error.value_or(mean);
+  }
+  return fmt::format(
+      "No better than the mean of V, whose relative error at {} tokens is {} (0 is exact, 1 an "
+      "output of zeros): {}.",
+      grouped(block.longest()), three_digits(mean), fmt::join(names, ", "));
+}
+
+}  // namespace longattn

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/report/layout.h"
+
+namespace longattn {
+
+// What the figures of a block decide, in sentences; none where a block cannot tell.
+
+/// "The cheapest way at 4,096 tokens to a relative error of at most 10 %: longformer window=512
+/// (3.1 ms); of 1 %: blockwise (31 ms)." An error counts as at most that when its whole interval
+/// is.
+std::string equal_error_sentence(const Block& block);
+
+/// From which length on each is faster than `full` and than `blockwise`, and takes less workspace.
+std::vector<std::string> crossover_sentences(const Block& block);
+
+/// Which settings no other one is better than in error, time and workspace together, at the longest
+/// length at which all three are known.
+std::string pareto_sentence(const Block& block);
+
+/// Which are no better than the mean of the values; empty where all are better.
+std::string useless_sentence(const Block& block);
+
+}  // namespace longattn

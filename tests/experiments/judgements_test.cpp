@@ -1,0 +1,73 @@
+#include "experiments/report/judgements.h"
+
+#include <gmock/gmock.h>
+
+#include "experiments/cell.h"
+
+namespace longattn {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// Three lengths; full n^2, fast n, slow 4 n^2: fast passes full between 1,024 and 2,048.
+RunResults three_lengths() {
+  RunResults results;
+  const auto add = [&](const char* variant, Index length, double seconds, double bytes,
+                       double error) {
+    CellResult result;
+    result.cell.variant = variant;
+    result.cell.input.label = "in";
+    result.cell.problem.query_len = result.cell.problem.key_len = length;
+    result.time_s = Estimate{seconds, 0.95 * seconds, 1.05 * seconds};
+    result.workspace_bytes = bytes;
+    result.relative_error = Estimate{error, 0.9 * error, 1.1 * error};
+    result.mean_value_error = 0.8;
+    result.declared_exact = error == 0;
+    results.cells.push_back(result);
+  };
+  for (Index length : {512, 1024, 2048}) {
+    const auto n = static_cast<double>(length) / 1448.15;  // where fast and full are equal
+    add("full", length, n * n, 4 * n * n, 0);
+    add("fast", length, n, 4, 0.05);
+    add("slow", length, 4 * n * n, 5 * n * n, 0.9);
+  }
+  return results;
+}
+
+TEST(Judgements, TellTheCheapestWayToAnError) {
+  const RunResults results = three_lengths();
+  const std::string text = equal_error_sentence(arrange(results)[0]);
+  // fast has 0.05 +- 10 %: within 10 % and 30 %, not within 3 % and 1 %.
+  EXPECT_THAT(text, HasSubstr("at 2,048 tokens to a relative error of at most 10 %: fast"));
+  EXPECT_THAT(text, HasSubstr("; 1 %: full"));
+  EXPECT_THAT(text, Not(HasSubstr("slow")));
+}
+
+TEST(Judgements, TellFromWhichLengthOnAVariantIsFaster) {
+  const RunResults results = three_lengths();
+  const std::vector<std::string> sentences = crossover_sentences(arrange(results)[0]);
+  ASSERT_EQ(sentences.size(), 2u);
+  EXPECT_EQ(sentences[0],
+            "Faster than full: from about so many tokens on fast, 1,448 (1,024 to 2,048); never in "
+            "the measured range slow.");
+  EXPECT_THAT(sentences[1],
+              HasSubstr("Less workspace than full: from about so many tokens on fast"));
+}
+
+TEST(Judgements, NameWhatIsNoBetterThanTheMean) {
+  const RunResults results = three_lengths();
+  const std::string text = useless_sentence(arrange(results)[0]);
+  EXPECT_THAT(text, HasSubstr("0.800"));
+  EXPECT_THAT(text, HasSubstr("slow (0.900)"));
+  EXPECT_THAT(text, Not(HasSubstr("fast")));
+}
+
+TEST(Judgements, NameWhatIsOffTheParetoFront) {
+  const RunResults results = three_lengths();
+  const std::string text = pareto_sentence(arrange(results)[0]);
+  EXPECT_THAT(text, HasSubstr("somewhere better than slow; than none of the other 2"));
+}
+
+}  // namespace
+}  // namespace longattn
