@@ -49,6 +49,7 @@ struct CellResult {
   Cell cell;
   Status status = Status::ok;
   std::string reason;  ///< one sentence; empty when ok
+  std::string log;     ///< end of what the failed worker said, several lines; mostly empty
 
   // Time of one forward pass: one median per round; estimate over rounds.
   std::vector<double> round_seconds;
@@ -110,7 +111,8 @@ struct RunResults {
   std::string command;     ///< that repeats it
   std::string config_text;
   Provenance provenance;
-  std::vector<CellResult> cells;  ///< in plan order
+  std::optional<double> time_limit_s, memory_limit_bytes;  ///< of each measurement
+  std::vector<CellResult> cells;                           ///< in plan order
   std::vector<PatternPicture> patterns;
 };
 

@@ -37,6 +37,7 @@ void apply_verdict(const json& record, RunResults& results) {
   const Status before = result.status;
   const std::string reason = result.reason;
   apply_measurements(record.at("result"), result);
+  if (before == Status::ok && record.contains("log")) result.log = record.at("log");
   // The first failure stays: a later pass that went well does not undo it.
   if (before != Status::ok) {
     result.status = before;
@@ -65,6 +66,10 @@ void add_run(const json& record, RunResults& results) {
   results.config_text = record.at("config");
   for (const json& fact : record.at("provenance")) {
     results.provenance.emplace_back(fact.at(0).get<std::string>(), fact.at(1).get<std::string>());
+  }
+  if (record.contains("limits")) {
+    results.time_limit_s = record.at("limits").at("time_s").get<double>();
+    results.memory_limit_bytes = record.at("limits").at("memory_bytes").get<double>();
   }
 }
 

@@ -144,7 +144,10 @@ class Runner {
             {"experiment", experiment.name},
             {"command", settings.command},
             {"config", experiment.text},
-            {"provenance", facts}});
+            {"provenance", facts},
+            {"limits",
+             {{"time_s", experiment.limits.time_s},
+              {"memory_bytes", experiment.limits.memory_bytes}}}});
     for (const PlannedCell& cell : plan_) {
       record({{"kind", "cell"},
               {"cell", to_json(cell.cell)},

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/io/file.h"
+#include "core/io/text.h"
 #include "experiments/cli/commands.h"
 #include "experiments/exit_codes.h"
 #include "experiments/report/report.h"
@@ -45,6 +46,7 @@ int exit_code(const RunResults& results) {
 
 struct RunArguments {
   std::string config, output;
+  std::vector<std::string> cells;
   Index rounds = 0;
   bool json = false;
 };
@@ -61,9 +63,18 @@ std::string quoted(const std::string& argument) {
   return text + "'";
 }
 
+// As typed, but for the output folder and the choice of cells: it can be typed again.
 std::string command_line(const std::vector<std::string>& arguments) {
   std::vector<std::string> parts;
-  for (const std::string& argument : arguments) parts.push_back(quoted(argument));
+  for (size_t n = 0; n < arguments.size(); ++n) {
+    const std::string& argument = arguments[n];
+    if (argument.starts_with("--output=") || argument.starts_with("--cell=")) continue;
+    if (argument == "--output" || argument == "--cell") {
+      ++n;
+      continue;
+    }
+    parts.push_back(quoted(argument));
+  }
   return fmt::format("{}", fmt::join(parts, " "));
 }
 
@@ -81,10 +92,28 @@ void print_json(const RunResults& results) {
   fmt::print("{}\n", all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
+// Only the cells asked for; all when none is.
+void keep_cells(const std::vector<std::string>& ids, std::vector<PlannedCell>& plan) {
+  for (const std::string& id : ids) {
+    const bool known = std::ranges::any_of(
+        plan, [&](const PlannedCell& planned) { return planned.cell.id == id; });
+    if (!known) {
+      throw OptionError(fmt::format(
+          "--cell {}: the plan has no such cell; expected an id of `longattn plan --json`",
+          printable(id)));
+    }
+  }
+  if (ids.empty()) return;
+  std::erase_if(plan, [&](const PlannedCell& planned) {
+    return std::ranges::find(ids, planned.cell.id) == ids.end();
+  });
+}
+
 int run(const RunArguments& arguments, const Invocation& invocation) {
   Experiment experiment = read_experiment(arguments.config, invocation.variants);
   if (arguments.rounds > 0) experiment.measure.rounds = arguments.rounds;
-  const std::vector<PlannedCell> plan = make_plan(experiment);
+  std::vector<PlannedCell> plan = make_plan(experiment);
+  keep_cells(arguments.cells, plan);
   catch_signals();
   const RunResults results = run_experiment(
       experiment, plan, {arguments.output, command_line(invocation.arguments)}, stop_signal);
@@ -122,6 +151,10 @@ void add_run(CLI::App& app, const Invocation& invocation, Action& chosen) {
                       "new folder for the results (default: results/<experiment>/<time>-<id>)");
   command->add_option("--rounds", arguments->rounds, "timing rounds, instead of measure.rounds")
       ->check(CLI::Range(Index{1}, Index{1000}));
+  command
+      ->add_option("--cell", arguments->cells,
+                   "measure this cell only (may be repeated); results.csv has the ids")
+      ->allow_extra_args(false);
   command->add_flag("--json", arguments->json, "print the results as JSON instead of a table");
   command->footer(
       "Each measurement runs in a process of its own, within limits.time and limits.memory; a\n"
