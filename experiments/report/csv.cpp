@@ -1,5 +1,7 @@
 #include "experiments/report/csv.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -18,6 +20,11 @@ class Row {
   }
   void add_optional(std::string name, const std::optional<double>& value) {
     add(std::move(name), value ? Field(*value) : Field());
+  }
+  void add_bytes(std::string name, const std::optional<double>& value) {
+    const bool whole = value && std::abs(*value) < 0x1p53 && std::floor(*value) == *value;
+    if (!whole) return add_optional(std::move(name), value);
+    add(std::move(name), static_cast<Index>(*value));
   }
   void add_interval(const std::string& name, const std::optional<Estimate>& estimate) {
     const auto part = [&](double Estimate::*member) {
@@ -54,10 +61,10 @@ void add_costs(const CellResult& result, Row& row) {
   row.add("time_low_s", time ? Field(time->low) : Field());
   row.add("time_high_s", time ? Field(time->high) : Field());
   row.add("rounds", static_cast<Index>(result.round_seconds.size()));
-  row.add_optional("workspace_bytes", result.workspace_bytes);
-  row.add_optional("workspace_predicted_bytes", result.workspace_predicted_bytes);
-  row.add_optional("heap_peak_bytes", result.heap_peak_bytes);
-  row.add_optional("rss_peak_bytes", result.rss_peak_bytes);
+  row.add_bytes("workspace_bytes", result.workspace_bytes);
+  row.add_bytes("workspace_predicted_bytes", result.workspace_predicted_bytes);
+  row.add_bytes("heap_peak_bytes", result.heap_peak_bytes);
+  row.add_bytes("rss_peak_bytes", result.rss_peak_bytes);
   row.add_optional("flops", result.flops);
   row.add_optional("scored_pairs", result.scored_pairs);
 }
@@ -104,7 +111,8 @@ std::vector<std::string> option_names(const RunResults& results) {
   return names;
 }
 
-Row make_row(const CellResult& result, const std::vector<std::string>& options) {
+Row make_row(const RunResults& results, const CellResult& result,
+             const std::vector<std::string>& options) {
   Row row;
   row.add("cell_id", result.cell.id);
   row.add("variant", result.cell.variant);
@@ -119,6 +127,8 @@ Row make_row(const CellResult& result, const std::vector<std::string>& options) 
   }
   add_costs(result, row);
   add_errors(result, row);
+  row.add("command", repeat_command(results, result.cell));
+  row.add("schema_version", kResultsSchema);
   return row;
 }
 
@@ -140,26 +150,55 @@ struct CsvText {
   std::string operator()(const std::string& text) const { return quoted(text); }
 };
 
+using Json = nlohmann::ordered_json;
+
 struct JsonValue {
-  nlohmann::ordered_json operator()(std::monostate) const { return nullptr; }
-  nlohmann::ordered_json operator()(double number) const {
-    if (std::isfinite(number)) return number;
-    return exact(number);
-  }
+  Json operator()(std::monostate) const { return nullptr; }
   template <class T>
-  nlohmann::ordered_json operator()(const T& value) const {
+  Json operator()(const T& value) const {
     return value;
   }
 };
+
+Json json_object(const ResultTable& table, const std::vector<Field>& row) {
+  Json object, not_finite;
+  for (size_t n = 0; n < row.size(); ++n) {
+    const double* number = std::get_if<double>(&row[n]);
+    if (number != nullptr && !std::isfinite(*number)) {
+      object[table.columns[n]] = nullptr;
+      not_finite[table.columns[n]] = exact(*number);
+    } else {
+      object[table.columns[n]] = std::visit(JsonValue{}, row[n]);
+    }
+  }
+  if (!not_finite.empty()) object["not_finite"] = std::move(not_finite);
+  return object;
+}
+
+std::string dumped(const Json& value, int indent) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
+}
 
 }  // namespace
 
 ResultTable result_table(const RunResults& results) {
   const std::vector<std::string> options = option_names(results);
   ResultTable table;
-  table.columns = make_row(CellResult{}, options).names;
+  table.columns = make_row(results, CellResult{}, options).names;
   for (const CellResult& result : results.cells) {
-    table.rows.push_back(make_row(result, options).values);
+    table.rows.push_back(make_row(results, result, options).values);
+  }
+  return table;
+}
+
+ResultTable sample_table(const RunResults& results) {
+  ResultTable table;
+  table.columns = {"cell_id", "round", "time_s", "schema_version"};
+  for (const CellResult& result : results.cells) {
+    Index round = 0;
+    for (const double seconds : result.round_seconds) {
+      table.rows.push_back({result.cell.id, ++round, seconds, kResultsSchema});
+    }
   }
   return table;
 }
@@ -181,17 +220,20 @@ std::string to_csv(const ResultTable& table) {
   return text;
 }
 
+std::string to_json_lines(const ResultTable& table) {
+  std::string text;
+  for (const auto& row : table.rows) text += dumped(json_object(table, row), -1);
+  return text;
+}
+
 std::string to_json_text(const ResultTable& table) {
-  auto rows = nlohmann::ordered_json::array();
-  for (const auto& row : table.rows) {
-    nlohmann::ordered_json object;
-    for (size_t n = 0; n < row.size(); ++n) {
-      object[table.columns[n]] = std::visit(JsonValue{}, row[n]);
-    }
-    rows.push_back(std::move(object));
-  }
-  // Bytes that are not UTF-8 are replaced: JSON has no way to write them.
-  return rows.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  Json rows = Json::array();
+  for (const auto& row : table.rows) rows.push_back(json_object(table, row));
+  return dumped(rows, 2);
+}
+
+std::string repeat_command(const RunResults& results, const Cell& cell) {
+  return fmt::format("{} --cell {}", results.command, cell.id);
 }
 
 }  // namespace longattn

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/report/axes.h"
 #include "experiments/report/layout.h"
 #include "experiments/report/plots.h"
 
@@ -11,20 +12,35 @@ namespace longattn {
 /// What is written to disk for one figure. Text of the user goes into `data` alone.
 struct Figure {
   Plot plot;
-  std::string name;                 ///< of its files: "time", or "time-2"
-  std::string data;                 ///< sections between blank lines, fields between tabs
-  std::string axes;                 ///< gnuplot settings
-  std::string curves;               ///< elements of gnuplot's plot command
-  std::vector<std::string> labels;  ///< in the key
-  int sections = 0;                 ///< of the data
+  std::string name;    ///< of its files: "time", or "time-2"
+  std::string data;    ///< tab-separated, one header line; see kMarkColumn
+  std::string axes;    ///< gnuplot settings
+  std::string curves;  ///< elements of gnuplot's plot command; empty: nothing to draw
 };
 
-/// Adds one section to the data file, a header of user text (optional) above rows of numbers;
-/// returns its number.
-int add_section(Figure& figure, const std::string& header, const std::string& rows);
-
-/// The figure of this kind for a block (its first section is the title); nothing to draw: no
-/// curves.
+/// The figure of this kind for a block.
 Figure make_figure(const Block& block, Plot::Kind kind, const std::string& name);
+
+// What both kinds of figure are made of.
+
+/// Every data file begins with the columns series (its number), label, input, length, mark
+/// ("point", or "open" for an open marker) and x (where the mark stands), and the figures follow.
+std::string data_header(const std::string& figures);
+/// Fields of one row; nothing where a figure is missing.
+std::string data_row(const Block& block, const Series& series, Index length, const char* mark,
+                     double x, const std::vector<std::optional<double>>& figures);
+
+/// Adds a curve of the marked rows of a series. `columns` follow x: "7:8:9 with yerrorlines".
+void add_curve(Figure& figure, const Series& series, const char* mark, const std::string& columns);
+/// The same for what has no series.
+void add_curve(Figure& figure, const std::string& curve);
+void add_to_key(Figure& figure, const Series& series);
+std::string axis_script(const char* name, const Axis& axis, const char* label);
+
+/// Where a value stands on a logarithmic axis: 0 at its lower, 1 at its upper end.
+double on_axis(const Axis& axis, double value);
+
+/// Error against time at the longest length.
+Figure trade_off_figure(const Block& block, Figure figure);
 
 }  // namespace longattn

@@ -19,7 +19,4 @@ std::string data_text(std::string_view text);
 std::string inline_svg(const std::string& svg, const std::string& prefix,
                        const std::string& description);
 
-/// Colour of text and axes in scripts, and as gnuplot writes it.
-inline constexpr std::string_view kInk = "#333333";
-
 }  // namespace longattn

@@ -17,6 +17,8 @@
 namespace longattn {
 namespace {
 
+constexpr size_t kPatternBytes = 700 << 10;  // of all pictures: the page stays below 2 MB
+
 std::string base64(std::string_view bytes) {
   static constexpr std::string_view kDigits =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -32,19 +34,6 @@ std::string base64(std::string_view bytes) {
     }
   }
   return text;
-}
-
-// Several lines of user text, each as html() has it.
-std::string html_lines(std::string_view text) {
-  std::string result;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    result += html(line) + "\n";
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return result;
 }
 
 std::string block_heading(const Block& block) {
@@ -77,7 +66,7 @@ std::string page_header(const RunResults& results) {
       "cells</li>{}</ul>\n"
       "</header>\n<nav aria-label=\"Contents\"><ul><li><a href=\"#findings\">Findings</a></li>"
       "<li><a href=\"#results\">Results</a></li><li><a href=\"#scaling\">Scaling</a></li>"
-      "<li><a href=\"#error\">Error against cost</a></li>"
+      "<li><a href=\"#error\">Error against time</a></li>"
       "<li><a href=\"#patterns\">Patterns</a></li><li><a href=\"#failures\">Failures</a></li>"
       "<li><a href=\"#method\">Method</a></li><li><a href=\"#provenance\">Provenance</a></li>"
       "</ul></nav>\n<main>\n",
@@ -114,18 +103,25 @@ std::string results_section(const std::vector<Block>& blocks) {
   return text + "</section>\n";
 }
 
-std::string figure(const std::string& picture, size_t number, const std::string& caption) {
-  return fmt::format("<figure>{}<figcaption><b>Figure {}.</b> {}</figcaption></figure>\n", picture,
-                     number, html(caption));
+std::string caption(size_t number, const std::string& text) {
+  return fmt::format("<figcaption><b>Figure {}.</b> {}</figcaption>", number, html(text));
 }
 
-std::string plots_section(const PageParts& parts, bool errors, size_t& number) {
-  std::string text = errors ? "<section id=\"error\">\n<h2>Error against cost</h2>\n"
-                            : "<section id=\"scaling\">\n<h2>Scaling</h2>\n";
+std::string plot_figure(const Plot& plot, size_t number) {
+  std::string key;
+  for (const auto& [place, label, look] : plot.key) {
+    key += fmt::format("<li>{}<b>{}</b><span>{}</span></li>\n", swatch(look), place, html(label));
+  }
+  return fmt::format("<figure class=\"plot\">{}\n<ul class=\"key\">{}</ul>\n{}</figure>\n",
+                     plot.svg, key, caption(number, plot.caption));
+}
+
+std::string plots_section(const PageParts& parts, bool trade_off, size_t& number) {
+  std::string text = trade_off ? "<section id=\"error\">\n<h2>Error against time</h2>\n"
+                               : "<section id=\"scaling\">\n<h2>Scaling</h2>\n";
   std::string figures;
   for (const Plot& plot : parts.plots) {
-    if ((plot.kind == Plot::Kind::error) != errors) continue;
-    figures += figure(plot.svg, ++number, plot.caption);
+    if ((plot.kind == Plot::Kind::error) == trade_off) figures += plot_figure(plot, ++number);
   }
   if (!parts.no_plots.empty()) {
     text += fmt::format("<p class=\"bad\">The plots could not be drawn: {}</p>\n",
@@ -133,7 +129,7 @@ std::string plots_section(const PageParts& parts, bool errors, size_t& number) {
   } else if (figures.empty()) {
     text += "<p>Nothing was measured that could be drawn.</p>\n";
   } else {
-    text += "<div class=\"figures\">\n" + figures + "</div>\n";
+    text += figures;
   }
   for (const Block& block : parts.blocks) {
     if (const std::string growth = errors ? "" : growth_html(block); !growth.empty()) {
@@ -161,14 +157,16 @@ std::string patterns_section(const RunResults& results, size_t& number) {
       "the mass on its keys, on a square-root scale up to the picture's own brightest hundredth. "
       "Blank "
       "bins have no mass at all.</p>\n<div class=\"patterns\">\n";
+  const size_t each = std::min(kPatternBytes / results.patterns.size(), size_t{40} << 10);
   for (const PatternPicture& picture : results.patterns) {
     const CellResult* result = find_cell(results, picture.cell_id);
     const Index queries = result == nullptr ? picture.rows : result->cell.problem.query_len;
     const Index keys = result == nullptr ? picture.columns : result->cell.problem.key_len;
-    text += figure(pattern_svg(picture, queries, keys), ++number, picture.title);
+    text += fmt::format("<figure>{}{}</figure>\n", pattern_svg(picture, queries, keys, each),
+                        caption(++number, picture.title));
   }
   return text + fmt::format(
-                    "</div>\n<div class=\"key\"><span>little</span><i style=\"background:"
+                    "</div>\n<div class=\"scale\"><span>little</span><i style=\"background:"
                     "linear-gradient(90deg, {})\"></i><span>much mass</span></div>\n</section>\n",
                     pattern_gradient());
 }
@@ -198,19 +196,34 @@ std::string method_section(const RunResults& results) {
                      sampled);
 }
 
+// The text with its line numbers, which are no part of it when it is copied.
+std::string numbered(std::string_view text) {
+  std::string lines = html_lines(text), result;
+  for (std::string_view rest = lines; !rest.empty();) {
+    const size_t end = rest.find('\n');
+    result += fmt::format("<span>{}\n</span>", rest.substr(0, end));
+    rest.remove_prefix(end + 1);
+  }
+  return fmt::format("<pre class=\"numbered\" tabindex=\"0\">{}</pre>\n", result);
+}
+
 std::string provenance_section(const RunResults& results, const std::string& csv) {
   std::string text =
       "<section id=\"provenance\">\n<h2>Provenance</h2>\n" + provenance_table(results.provenance);
-  text += fmt::format("<h3>The command that repeats it</h3>\n<pre>{}</pre>\n",
-                      html_lines(results.command));
+  text += fmt::format(
+      "<h3>The command that repeats it</h3>\n<pre tabindex=\"0\">{}</pre>\n"
+      "<details><summary>The command that repeats each row alone</summary>\n{}</details>\n",
+      html_lines(results.command), command_table(results));
   if (!results.config_text.empty()) {
-    text +=
-        fmt::format("<h3>Its configuration</h3>\n<pre>{}</pre>\n", html_lines(results.config_text));
+    text += "<h3>Its configuration</h3>\n" + numbered(results.config_text);
   }
   return text + fmt::format(
                     "<h3>All figures</h3>\n<p><a download=\"results.csv\" "
                     "href=\"data:text/csv;charset=utf-8;base64,{}\">results.csv</a>: one row "
-                    "per cell, full precision, seconds and bytes.</p>\n</section>\n",
+                    "per cell, full precision, seconds and bytes. Beside this page: the same as "
+                    "JSON lines (results.jsonl), every round (samples.csv), tables for papers "
+                    "(results.md, results.tex), and each plot as SVG and PDF with its data and "
+                    "gnuplot script (plots).</p>\n</section>\n",
                     base64(csv));
 }
 

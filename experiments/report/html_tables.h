@@ -8,8 +8,11 @@ namespace longattn {
 
 /// One row per cell of a block; figures rounded for reading, full precision in `data-value`.
 std::string summary_table(const Block& block);
-/// Every cell that is not ok, with its reason; empty when there is none.
+/// Every cell that is not ok, with its reason and the end of what it said; empty when there is
+/// none.
 std::string failure_table(const RunResults& results);
+/// For every cell the command that measures it alone.
+std::string command_table(const RunResults& results);
 /// Name and value, one row each.
 std::string provenance_table(const Provenance& provenance);
 

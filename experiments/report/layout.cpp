@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <tuple>
 
 #include "experiments/report/text.h"
@@ -39,33 +40,55 @@ std::string problem_text(const Cell& cell) {
                             cell.threads == 1 ? "" : "s");
 }
 
-Block& find_block(std::vector<Block>& blocks, const Cell& cell) {
+Block& find_block(std::vector<Block>& blocks, const RunResults& results, const Cell& cell) {
   const std::string input = one_line(cell.input.label), problem = problem_text(cell);
   for (Block& block : blocks) {
     if (std::tie(block.input, block.problem) == std::tie(input, problem)) return block;
   }
-  return blocks.emplace_back(Block{input, problem, {}, {}});
+  return blocks.emplace_back(
+      Block{input, problem, {}, {}, results.time_limit_s, results.memory_limit_bytes});
 }
 
 Series& find_series(Block& block, const std::string& label, const Cell& cell) {
   for (Series& series : block.series) {
     if (series.label == label && series.variant == cell.variant) return series;
   }
-  return block.series.emplace_back(Series{label, cell.variant, 0, {}});
+  return block.series.emplace_back(Series{label, cell.variant, 0, 0, 0, {}});
 }
+
+// Which labels and variants there are, in order of appearance, over all blocks.
+class Numbering {
+ public:
+  void number(Series& series) {
+    auto& settings = settings_[series.variant];
+    series.number = place(labels_, series.variant + "\n" + series.label) + 1;
+    series.setting = place(settings, series.label);
+    // full and the null baselines have colours of their own.
+    const bool own = series.variant == "full" || is_null_baseline(series.variant);
+    series.hue = own ? 0 : place(hues_, series.variant);
+  }
+
+ private:
+  static size_t place(std::vector<std::string>& list, const std::string& text) {
+    const auto found = std::ranges::find(list, text);
+    const auto at = static_cast<size_t>(found - list.begin());
+    if (found == list.end()) list.push_back(text);
+    return at;
+  }
+  std::vector<std::string> labels_, hues_;
+  std::map<std::string, std::vector<std::string>> settings_;
+};
 
 }  // namespace
 
 std::vector<Block> arrange(const RunResults& results) {
   std::vector<Block> blocks;
-  std::vector<std::string> styles;
+  Numbering numbering;
   for (const CellResult& result : results.cells) {
     const std::string label = one_line(short_label(result.cell, results.cells));
-    Block& block = find_block(blocks, result.cell);
+    Block& block = find_block(blocks, results, result.cell);
     Series& series = find_series(block, label, result.cell);
-    const auto style = std::ranges::find(styles, label);
-    series.style = static_cast<size_t>(style - styles.begin());
-    if (style == styles.end()) styles.push_back(label);
+    if (series.cells.empty()) numbering.number(series);
     series.cells.push_back(&result);
     block.lengths.push_back(result.cell.problem.key_len);
   }

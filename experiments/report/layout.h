@@ -11,7 +11,10 @@ namespace longattn {
 struct Series {
   std::string label;  ///< short_label, one line of text
   std::string variant;
-  size_t style = 0;  ///< number of its colour and marker: the same label looks alike everywhere
+  // The same in every block.
+  size_t number = 0;                     ///< from 1; stands at its curves
+  size_t hue = 0;                        ///< of its variant
+  size_t setting = 0;                    ///< among those of its variant
   std::vector<const CellResult*> cells;  ///< ascending length
 };
 
@@ -22,6 +25,7 @@ struct Block {
   std::string problem;  ///< "8 heads, head_dim 64, causal, float32, 2 threads"
   std::vector<Series> series;
   std::vector<Index> lengths;  ///< ascending
+  std::optional<double> time_limit_s, memory_limit_bytes;
 
   Index longest() const { return lengths.back(); }
 };

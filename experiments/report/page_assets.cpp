@@ -32,8 +32,9 @@ p, ul, dl { max-width: 46rem; }
 .deck { color: var(--soft); margin: 0 0 .7rem; font-style: italic; }
 .status, .status li, nav ul { margin: 0; padding: 0; list-style: none; }
 .status, nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.3rem; max-width: none; }
-.status, nav, table, figcaption, .note, code, pre { font-size: .875rem; }
-.status, nav, table, .key { font-family: system-ui, -apple-system, "Segoe UI", Roboto,
+.status, nav, figcaption, .note, summary { font-size: .875rem; }
+table, .key, .scale { font-size: .8125rem; }
+.status, nav, table, summary, .key, .scale { font-family: system-ui, -apple-system, "Segoe UI", Roboto,
   "Helvetica Neue", Arial, sans-serif; }
 .status b { font-variant-numeric: tabular-nums; }
 nav { padding: .7rem 0 0; }
@@ -54,7 +55,7 @@ th, td { padding: .3rem .41rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { padding-left: .15rem; }
 th.text, td.text { text-align: left; }
 td.wrap { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
-td.label div { width: max-content; max-width: 22rem; white-space: normal; }
+td.label div { width: max-content; max-width: 15rem; white-space: normal; }
 tbody tr.first td { border-top: 1px solid var(--hair); }
 tbody tr:first-child td { border-top: 0; }
 tbody tr:hover td { background: var(--panel); }
@@ -66,8 +67,12 @@ th button::after { content: "\2195"; position: absolute; left: 100%; color: var(
   font-weight: 400; opacity: .55; }
 th[aria-sort="ascending"] button::after { content: "\2191"; opacity: 1; }
 th[aria-sort="descending"] button::after { content: "\2193"; opacity: 1; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr));
-  gap: 1.6rem 2.4rem; }
+figure.plot { display: grid; grid-template-columns: minmax(0, 38rem) minmax(0, 1fr);
+  gap: .3rem 1.6rem; margin: 1.6rem 0 2.2rem; align-items: start; }
+.key { margin: .4rem 0 0; padding: 0; list-style: none; line-height: 1.35; }
+.key li { display: grid; grid-template-columns: 1.9rem 1.5rem minmax(0, 1fr); gap: .35rem;
+  align-items: baseline; padding: .12rem 0; }
+.key b { text-align: right; }
 .patterns { display: grid; gap: 1.4rem 1.6rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 13.5rem), 1fr)); }
 figure { margin: 0; min-width: 0; }
@@ -75,16 +80,25 @@ figure svg { display: block; width: 100%; height: auto; max-width: 36rem; }
 figure svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue",
   Arial, sans-serif; white-space: pre; }
 figure svg [stroke="rgb(228, 228, 228)"] { stroke: var(--grid); }
+figure.plot > svg { max-width: 38rem; }
 figure svg.pattern { max-width: 20rem; }
+figure svg.swatch { width: 1.9rem; align-self: center; }
 figcaption { margin-top: .35rem; max-width: 36rem; color: var(--soft); }
 figcaption b { color: var(--ink); }
-.key { display: flex; align-items: center; gap: .6rem; font-size: .8rem; color: var(--soft);
-  margin: 1.1rem 0 0; }
-.key i { display: block; width: 9rem; height: .6rem; }
+.scale { display: flex; align-items: center; gap: .6rem; color: var(--soft); margin: 1.1rem 0 0; }
+.scale i { display: block; width: 9rem; height: .6rem; }
 code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono",
   monospace; font-size: .82rem; }
 pre { background: var(--panel); padding: .8rem 1rem; overflow: auto; max-height: 32rem;
   line-height: 1.45; margin: .5rem 0; white-space: pre; }
+pre.numbered { counter-reset: line; }
+pre.numbered span { counter-increment: line; }
+pre.numbered span::before { content: counter(line); display: inline-block; width: 2.2em;
+  margin-right: 1.1em; text-align: right; color: var(--soft); user-select: none; }
+details { margin: .5rem 0; }
+td details { margin: .2rem 0 0; }
+td pre { max-width: min(60rem, 70vw); max-height: 16rem; }
+summary { cursor: pointer; color: var(--accent); }
 dt { font-weight: 600; margin-top: .7rem; }
 dd { margin: 0; }
 var { font-family: inherit; }
@@ -97,14 +111,26 @@ footer { margin-top: 3rem; border-top: 1px solid var(--hair); padding-top: .8rem
   body { padding-top: 1.5rem; font-size: 1rem; }
   h1 { font-size: 1.65rem; }
   h2 { margin-top: 2.2rem; }
+  .patterns { grid-template-columns: repeat(auto-fill, minmax(min(100%, 9.5rem), 1fr)); }
+}
+@media (max-width: 54rem) {
+  figure.plot { grid-template-columns: minmax(0, 1fr); }
 }
 @media print {
   :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #444; --hair: #ccc; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   .scroll, pre { max-height: none; overflow: visible; }
   nav, th button::after { display: none; }
-  figure, tr { break-inside: avoid; }
-  table { font-size: 7.5pt; }
+  figure, tr, li { break-inside: avoid; }
+  h2, h3 { break-after: avoid; }
+  table { font-size: 6.5pt; }
+  th, td { padding: 1pt 2pt; }
+  td.label div { max-width: 8rem; }
+  thead th { position: static; }
+  td small { font-size: 1em; }
+  .key { font-size: 8pt; }
+  figure.plot { grid-template-columns: 11cm 1fr; }
+  .patterns { grid-template-columns: repeat(4, 1fr); }
 }
 )css";
 
@@ -115,7 +141,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.textContent = head.textContent;
-    button.title = "sort";
+    button.title = head.title ? head.title + "; sort" : "sort";
+    head.removeAttribute("title");
     head.replaceChildren(button);
     button.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending";
@@ -129,7 +156,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const rows = [...table.tBodies[0].rows].map((row) => [key(row), row]);
       rows.sort(([a], [b]) => {
         if (a === null || b === null) return (a === null) - (b === null);
-        const order = typeof a === "string" ? a.localeCompare(b) : a - b;
+        const order = typeof a === "string" ? a.localeCompare(b, "en", {numeric: true}) : a - b;
         return down ? -order : order;
       });
       table.tBodies[0].append(...rows.map(([, row]) => row));
@@ -142,6 +169,6 @@ for (const table of document.querySelectorAll("table.sortable")) {
 // together.
 const std::string_view kPagePolicy =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; script-src 'sha256-tRI9xmlrUfuAkX+7EzsrY2nr0urz7JJwHoqERPH8F5I='";
+    "form-action 'none'; script-src 'sha256-eSTSTiZZ7bM8cCxOlqD5hixWvbIUxoBVY8SPcLMooHk='";
 
 }  // namespace longattn

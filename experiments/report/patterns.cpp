@@ -12,7 +12,6 @@
 namespace longattn {
 namespace {
 
-constexpr size_t kMaxBytes = 40 * 1024;
 constexpr Index kMaxSide = 96;
 constexpr int kLevels = 24;
 
@@ -106,25 +105,26 @@ std::string drawing(const PatternPicture& picture, const std::string& strokes_te
   const double x = 200.0 / static_cast<double>(picture.columns);
   const double y = 200.0 / static_cast<double>(picture.rows);
   return fmt::format(
-      "<svg class=\"pattern\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 240 232\" "
+      "<svg class=\"pattern\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 250 236\" "
       "role=\"img\" aria-label=\"Attention pattern of {}\">"
-      "<g transform=\"translate(32 6) scale({} {}) translate(0 .5)\" fill=\"none\" "
+      "<g transform=\"translate(42 6) scale({} {}) translate(0 .5)\" fill=\"none\" "
       "stroke-width=\"1.04\">{}</g>"
-      "<rect x=\"32\" y=\"6\" width=\"200\" height=\"200\" fill=\"none\" stroke=\"currentColor\" "
+      "<rect x=\"42\" y=\"6\" width=\"200\" height=\"200\" fill=\"none\" stroke=\"currentColor\" "
       "stroke-width=\".6\"/>"
-      "<g fill=\"currentColor\" font-size=\"10.5\"><text x=\"32\" y=\"219\">0</text>"
-      "<text x=\"132\" y=\"219\" text-anchor=\"middle\">key</text>"
-      "<text x=\"232\" y=\"219\" text-anchor=\"end\">{}</text>"
-      "<g text-anchor=\"end\"><text x=\"28\" y=\"15\">0</text>"
-      "<text transform=\"translate(20 106) rotate(-90)\" text-anchor=\"middle\">query</text>"
-      "<text x=\"28\" y=\"206\">{}</text></g></g></svg>",
+      "<g fill=\"currentColor\" font-size=\"13\"><text x=\"42\" y=\"221\">0</text>"
+      "<text x=\"142\" y=\"221\" text-anchor=\"middle\">key</text>"
+      "<text x=\"242\" y=\"221\" text-anchor=\"end\">{}</text>"
+      "<g text-anchor=\"end\"><text x=\"37\" y=\"16\">0</text>"
+      "<text transform=\"translate(30 106) rotate(-90)\" text-anchor=\"middle\">query</text>"
+      "<text x=\"37\" y=\"206\">{}</text></g></g></svg>",
       html(picture.title), exact(x), exact(y), strokes_text, short_length(key_len),
       short_length(query_len));
 }
 
 }  // namespace
 
-std::string pattern_svg(const PatternPicture& picture, Index query_len, Index key_len) {
+std::string pattern_svg(const PatternPicture& picture, Index query_len, Index key_len,
+                        size_t max_bytes) {
   const auto size = static_cast<Index>(picture.mass.size());
   if (picture.rows < 1 || picture.columns < 1 || size != picture.rows * picture.columns) {
     throw std::invalid_argument(
@@ -137,7 +137,7 @@ std::string pattern_svg(const PatternPicture& picture, Index query_len, Index ke
     }
     small.title = shortened(one_line(picture.title), 200);
     const std::string text = drawing(small, strokes(small), query_len, key_len);
-    if (text.size() <= kMaxBytes || side <= 8) return text;
+    if (text.size() <= max_bytes || side <= 8) return text;
   }
 }
 

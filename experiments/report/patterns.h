@@ -6,12 +6,13 @@
 
 namespace longattn {
 
-/// An attention pattern as inline SVG of at most 40 KiB: queries downwards, keys to the right,
+/// An attention pattern as inline SVG of at most `max_bytes`: queries downwards, keys to the right,
 /// colour by the square root of mass over the brightest bin (the 99th percentile of those with
 /// mass; above it saturates), bins without any mass left blank. Pictures that are larger than 96
 /// bins a side, or would not fit, are binned to fewer. Throws std::invalid_argument when mass does
 /// not have rows * columns values.
-std::string pattern_svg(const PatternPicture& picture, Index query_len, Index key_len);
+std::string pattern_svg(const PatternPicture& picture, Index query_len, Index key_len,
+                        size_t max_bytes = size_t{40} << 10);
 
 /// The colours from least to most mass as a CSS gradient: "#440154, #472d7b, ...".
 std::string pattern_gradient();

@@ -17,58 +17,89 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kWidth = 460, kHeight = 330;  // pixels, without the key
-constexpr int kKeyLine = 18;                // pixels, of one line of the key
-constexpr Index kMaxSvg = 4 << 20;          // bytes
+constexpr int kKeyLine = 19;        // pixels, of one line of the key
+constexpr size_t kKeyLabel = 64;    // columns of a label
+constexpr Index kMaxSvg = 4 << 20;  // bytes
+constexpr double kPdfInches = 3.4;  // 86 mm: a column of a paper
 
 // Columns of the key under the figure, from the width of its longest label.
 size_t key_columns(const Figure& figure) {
   size_t longest = 1;
-  for (const std::string& label : figure.labels) longest = std::max(longest, display_width(label));
-  return std::clamp<size_t>(kWidth / (longest * 9 + 70), 1,
-                            std::max<size_t>(figure.labels.size(), 1));
+  for (const auto& entry : figure.plot.key) longest = std::max(longest, display_width(entry.label));
+  longest = std::min(longest, kKeyLabel);
+  return std::clamp<size_t>(kPictureWidth / (longest * 8 + 80), 1,
+                            std::max<size_t>(figure.plot.key.size(), 1));
+}
+
+std::string page_terminal(int height) {
+  return fmt::format(
+      "set terminal svg size {}, {} dynamic noenhanced font 'Helvetica,14' linewidth 1.2\n",
+      kPictureWidth, height);
+}
+
+// Settings that keep the plot where it is for any key: the page crops the key away.
+std::string margins(int height) {
+  const auto down = [&](double pixels) { return 1 - pixels / height; };
+  return fmt::format(
+      "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset tmargin at screen {:.4f}\n"
+      "set bmargin at screen {:.4f}\n",
+      double{kMarginLeft} / kPictureWidth, 1 - double{kMarginRight} / kPictureWidth,
+      down(kMarginTop), down(kPictureHeight - kMarginBottom));
 }
 
 std::string script(const Figure& figure) {
   const size_t columns = key_columns(figure);
-  const size_t lines = (figure.labels.size() + columns - 1) / columns;
-  const int height = kHeight + kKeyLine * static_cast<int>(lines);
+  const size_t lines = (figure.plot.key.size() + columns - 1) / columns;
+  const int height = kPictureHeight + kKeyLine * static_cast<int>(lines) + 8;
+  size_t labels = 1;
+  for (const auto& entry : figure.plot.key) labels = std::max(labels, entry.number);
   return fmt::format(
-      R"(# Draws {name}.svg and {name}.pdf from {name}.dat: gnuplot {name}.gp
-# All names are in the data file, where gnuplot takes them literally.
+      R"(# Draws {name}.svg and {name}.pdf from {name}.tsv: gnuplot {name}.gp
+# All names are in the data file, where gnuplot takes them literally. Rows marked `point` were
+# measured; `open` ones have no result, and their marker stands at a limit or at the upper edge.
 reset session
 set encoding utf8
-set datafile separator "\t"
+set datafile separator "	"
+set datafile columnheaders
 set datafile commentschars ""
-caption = ''
+array label[{labels}]
 set table $unused
-plot '{name}.dat' index 0 using (caption = strcol(1), 1):(1) every ::0::0 with points
+set xrange [0:1]
+set yrange [0:1]
+plot '{name}.tsv' using (label[int($1)] = strcol(2), 0):(0) with points
 unset table
-set title caption noenhanced offset 0, -0.4 textcolor rgb '{ink}'
+pick(series, mark) = column(1) == series && strcol(5) eq mark ? column(6) : NaN
+key(series) = sprintf('%d  %s', series, label[series])
 set border 3 linecolor rgb '{ink}' lw 0.8
 set tics nomirror out scale 0.7, 0.4 textcolor rgb '{ink}'
 set xlabel textcolor rgb '{ink}' offset 0, 0.3
-set ylabel textcolor rgb '{ink}' offset 0.5, 0
 set grid xtics ytics back lt 1 lc rgb '#e4e4e4' lw 0.8, lt 1 lc rgb '#e4e4e4' lw 0.8
-set key bmargin center horizontal Left reverse noenhanced samplen 2 width 1 maxcols {columns} \
-  textcolor rgb '{ink}'
+set key at screen 0.02, screen {key:.4f} top left horizontal Left reverse noenhanced samplen 2   width 1 maxcols {columns} textcolor rgb '{ink}'
 set errorbars small
-set style line 1 lw 1.6
-{axes}set pointsize 0.85
-set terminal svg size {width}, {height} dynamic noenhanced font 'Helvetica,12' linewidth 1.3
-set output '{name}.svg'
+{margins}{axes}set pointsize 0.8
+{svg}set output '{name}.svg'
 plot {sample}{curves}
-set pointsize 0.4
-set terminal pdfcairo size 3.4in, {inches}in noenhanced font 'Helvetica,7' linewidth 1
+set pointsize 0.35
+set terminal pdfcairo size {width}in, {inches}in noenhanced font 'Helvetica,6.5' linewidth 0.9
 set output '{name}.pdf'
 replot
 unset output
 )",
       fmt::arg("name", figure.name), fmt::arg("ink", kInk), fmt::arg("columns", columns),
-      fmt::arg("axes", figure.axes), fmt::arg("width", kWidth), fmt::arg("height", height),
+      fmt::arg("labels", labels), fmt::arg("margins", margins(height)),
+      fmt::arg("axes", figure.axes), fmt::arg("svg", page_terminal(height)),
+      fmt::arg("key", 1 - (kPictureHeight + 2.0) / height),
       // gnuplot takes the word `sample` only before a range.
       fmt::arg("sample", figure.curves.starts_with('[') ? "sample " : ""),
-      fmt::arg("curves", figure.curves), fmt::arg("inches", exact(3.4 * height / kWidth)));
+      fmt::arg("curves", figure.curves), fmt::arg("width", exact(kPdfInches)),
+      fmt::arg("inches", fmt::format("{:.3f}", kPdfInches * height / kPictureWidth)));
+}
+
+// Draws the same without its key, into page.svg.
+std::string page_script(const Figure& figure) {
+  return fmt::format(
+      "load '{}.gp'\nunset key\nset pointsize 0.8\n{}{}set output 'page.svg'\nreplot\n",
+      figure.name, margins(kPictureHeight), page_terminal(kPictureHeight));
 }
 
 // A folder beside the plots in which a figure is drawn before its files are renamed into place.
@@ -102,12 +133,13 @@ class DrawingFolder {
 
 Plot draw(Figure figure, const DrawingFolder& folder) {
   const std::string path = folder.path() + "/" + figure.name;
-  write_text(path + ".dat", figure.data);
+  write_text(path + ".tsv", figure.data);
   write_text(path + ".gp", script(figure));
-  run_gnuplot(folder.path(), figure.name + ".gp");
-  figure.plot.svg =
-      inline_svg(read_text(path + ".svg", kMaxSvg), figure.name + "-", figure.plot.caption);
-  for (const char* ending : {".dat", ".gp", ".svg", ".pdf"}) folder.publish(figure.name + ending);
+  write_text(folder.path() + "/page.gp", page_script(figure));
+  run_gnuplot(folder.path(), "page.gp");
+  figure.plot.svg = inline_svg(read_text(folder.path() + "/page.svg", kMaxSvg), figure.name + "-",
+                               figure.plot.caption);
+  for (const char* ending : {".tsv", ".gp", ".svg", ".pdf"}) folder.publish(figure.name + ending);
   return std::move(figure.plot);
 }
 
@@ -120,6 +152,7 @@ std::vector<Plot> draw_plots(const std::vector<Block>& blocks, const std::string
     const std::string number = blocks.size() == 1 ? "" : fmt::format("-{}", n + 1);
     for (const auto& [kind, name] :
          {std::pair(Plot::Kind::time, "time"), std::pair(Plot::Kind::workspace, "workspace"),
+          std::pair(Plot::Kind::error_length, "error-length"),
           std::pair(Plot::Kind::error, "error")}) {
       Figure figure = make_figure(blocks[n], kind, name + number);
       if (figure.curves.empty()) continue;

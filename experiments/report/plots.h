@@ -4,23 +4,37 @@
 #include <vector>
 
 #include "experiments/report/layout.h"
+#include "experiments/report/looks.h"
 
 namespace longattn {
 
+// The picture, in pixels of its SVG: a plot between margins.
+inline constexpr int kPictureWidth = 560, kPictureHeight = 410;
+inline constexpr int kMarginLeft = 84, kMarginRight = 46, kMarginTop = 16, kMarginBottom = 62;
+inline constexpr int kPlotWidth = kPictureWidth - kMarginLeft - kMarginRight;
+inline constexpr int kPlotHeight = kPictureHeight - kMarginTop - kMarginBottom;
+
 /// One drawn figure.
 struct Plot {
-  enum class Kind { time, workspace, error };
+  enum class Kind { time, workspace, error_length, error };
+  struct KeyEntry {
+    size_t number;
+    std::string label;
+    Look look;
+  };
   Kind kind = Kind::time;
-  size_t block = 0;     ///< number of the block it shows
-  std::string svg;      ///< for the page: see inline_svg()
-  std::string caption;  ///< what it shows, one paragraph of text
+  size_t block = 0;           ///< number of the block it shows
+  std::vector<KeyEntry> key;  ///< in the order in which the curves end, from above
+  std::string svg;            ///< for the page, without its key: see inline_svg()
+  std::string caption;        ///< what it shows, one paragraph of text
 };
 
-/// Draws, per block, time and workspace against length and error against cost at the longest
-/// length, as far as anything was measured: writes `<folder>/plots/<name>.{dat,gp,svg,pdf}`, where
-/// the name is time, workspace or error, and a number when there are several blocks. Scripts hold
-/// numbers only; every text of the user is in the data file. Files appear complete or not at all.
-/// Throws IoError (run_gnuplot, or a file that cannot be written). About 0.2 s each.
+/// Draws, per block, time, workspace and error against length, and error against time at the
+/// longest length, as far as anything was measured: writes
+/// `<folder>/plots/<name>.{svg,pdf,gp,tsv}`, where the name is time, workspace, error-length or
+/// error, and a number when there are several blocks. Scripts hold numbers only; every text of the
+/// user is in the data file. Files appear complete or not at all. Throws IoError (run_gnuplot, or a
+/// file that cannot be written). About 0.2 s each.
 std::vector<Plot> draw_plots(const std::vector<Block>& blocks, const std::string& folder);
 
 }  // namespace longattn

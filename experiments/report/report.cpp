@@ -11,6 +11,7 @@
 #include "experiments/report/csv.h"
 #include "experiments/report/growth.h"
 #include "experiments/report/html.h"
+#include "experiments/report/paper_tables.h"
 #include "experiments/report/tables.h"
 
 namespace longattn {
@@ -23,11 +24,16 @@ void print_table(const RunResults& results, std::FILE* out) {
 }
 
 void write_report(const RunResults& results, const std::string& folder) {
+  const ResultTable table = result_table(results);
   PageParts parts;
-  parts.csv = to_csv(result_table(results));
+  parts.csv = to_csv(table);
+  parts.blocks = arrange(results);
   write_text(folder + "/results.csv", parts.csv);
   write_text(folder + "/scaling.csv", to_csv(scaling_table(results)));
-  parts.blocks = arrange(results);
+  write_text(folder + "/results.jsonl", to_json_lines(table));
+  write_text(folder + "/samples.csv", to_csv(sample_table(results)));
+  write_text(folder + "/results.md", markdown_report(results, parts.blocks));
+  write_text(folder + "/results.tex", latex_tables(results, parts.blocks));
   std::exception_ptr failure;
   try {
     parts.plots = draw_plots(parts.blocks, folder);

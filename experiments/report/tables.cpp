@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <vector>
 
+#include "experiments/report/columns.h"
 #include "experiments/report/findings.h"
 #include "experiments/report/growth.h"
 #include "experiments/report/layout.h"
@@ -17,61 +18,47 @@ namespace {
 constexpr size_t kWidth = 100;  // columns of the whole table
 constexpr size_t kGap = 2;      // between columns
 
-constexpr std::array kHeads = {"variant",    "length", "time", "vs full", "workspace",
-                               "rel. error", "floor",  "mass", "status"};
-constexpr size_t kColumns = kHeads.size(), kStatus = kColumns - 1;
-
-// One printed row. A failure has only the first two columns, and its reason across the others.
+// One printed row: label, figures, status. A failure has only the first two fields, and its reason
+// across the others.
 struct Line {
-  std::array<std::string, kColumns> fields;
+  std::vector<std::string> fields;
   std::string failure;
 };
 
-std::string with_interval(const std::string& value, const Estimate& estimate) {
-  const std::string half = half_width(estimate);
-  return half.empty() ? value : value + " " + half;
-}
-
-Line make_line(const Block& block, const Series& series, const CellResult& result) {
-  Line line;
-  line.fields.fill("-");
-  line.fields[0] = series.label;
-  line.fields[1] = grouped(result.cell.problem.key_len);
-  line.fields[kStatus] = to_string(result.status);
-  if (result.status != Status::ok) line.failure = failure_text(result);
-  if (result.time_s) {
-    line.fields[2] = with_interval(duration(result.time_s->value), *result.time_s);
+Line heads() {
+  Line line{{"variant"}, ""};
+  for (const ShownColumn& column : shown_columns()) {
+    if (column.narrow) line.fields.emplace_back(column.head);
   }
-  if (const auto speed = speed_against_full(block, result)) {
-    line.fields[3] = three_digits(speed->value) + "x";
-  }
-  if (result.workspace_bytes) line.fields[4] = bytes(*result.workspace_bytes);
-  if (result.relative_error) {
-    line.fields[5] =
-        with_interval(three_digits(result.relative_error->value), *result.relative_error);
-  }
-  if (result.relative_error_floor) {
-    line.fields[6] = fmt::format("{:.0e}", *result.relative_error_floor);
-  }
-  if (result.captured_mass) {
-    line.fields[7] = fmt::format("{:.1f}%", 100 * result.captured_mass->value);
-  }
+  line.fields.emplace_back("status");
   return line;
 }
 
-using Widths = std::array<size_t, kColumns>;
+Line make_line(const Block& block, const Series& series, const CellResult& result) {
+  Line line{{series.label}, result.status == Status::ok ? "" : failure_text(result)};
+  for (const ShownColumn& column : shown_columns()) {
+    if (!column.narrow) continue;
+    const Shown shown = column.show(block, result);
+    line.fields.push_back(shown.text.empty()   ? "-"
+                          : shown.half.empty() ? shown.text
+                                               : shown.text + " " + shown.half);
+  }
+  line.fields.emplace_back(to_string(result.status));
+  return line;
+}
+
+using Widths = std::vector<size_t>;
 
 Widths column_widths(const std::vector<Line>& lines) {
-  Widths widths;
-  for (size_t n = 0; n < kColumns; ++n) {
-    widths[n] = display_width(kHeads[n]);
-    for (const Line& line : lines) {
-      if (!line.failure.empty() && n > 1) continue;
+  Widths widths(lines.front().fields.size(), 0);
+  for (const Line& line : lines) {
+    for (size_t n = 0; n < widths.size(); ++n) {
+      if (!line.failure.empty() && n > 1) break;
       widths[n] = std::max(widths[n], display_width(line.fields[n]));
     }
   }
   size_t others = 0;
-  for (size_t n = 1; n < kColumns; ++n) others += widths[n] + kGap;
+  for (size_t n = 1; n < widths.size(); ++n) others += widths[n] + kGap;
   widths[0] = std::min(widths[0], kWidth - std::min(others, kWidth - 8));
   return widths;
 }
@@ -105,19 +92,16 @@ std::string wrapped(std::string_view text, size_t indent) {
   return result + "\n";
 }
 
-// Variants to the left, figures to the right.
-std::string aligned(const std::string& field, size_t n, size_t width) {
-  const std::string text = shortened(field, width);
-  const std::string padding = spaces(width - display_width(text));
-  return n == 0 || n == kStatus ? text + padding : padding + text;
-}
-
 std::string print_line(const Line& line, const Widths& widths) {
   std::string text;
   size_t indent = 0;
-  for (size_t n = 0; n < kColumns; ++n) {
+  for (size_t n = 0; n < widths.size(); ++n) {
     if (n == 2 && !line.failure.empty()) return text + wrapped(line.failure, indent);
-    text += aligned(line.fields[n], n, widths[n]) + spaces(kGap);
+    const std::string field = shortened(line.fields[n], widths[n]);
+    const std::string padding = spaces(widths[n] - display_width(field));
+    // Words to the left, figures to the right.
+    text += n == 0 || n + 1 == widths.size() ? field + padding : padding + field;
+    text += spaces(kGap);
     indent += widths[n] + kGap;
   }
   text.resize(text.find_last_not_of(' ') + 1);
@@ -125,16 +109,14 @@ std::string print_line(const Line& line, const Widths& widths) {
 }
 
 std::string print_block(const Block& block) {
-  std::vector<Line> lines;
+  std::vector<Line> lines = {heads()};
   for (const Series& series : block.series) {
     for (const CellResult* result : series.cells) {
       lines.push_back(make_line(block, series, *result));
     }
   }
   const Widths widths = column_widths(lines);
-  Line head;
-  std::ranges::copy(kHeads, head.fields.begin());
-  std::string text = wrapped(block.input + ": " + block.problem, 0) + print_line(head, widths);
+  std::string text = wrapped(block.input + ": " + block.problem, 0);
   std::string before;
   for (const Line& line : lines) {
     // A label too long for its column is printed once in full above its rows.

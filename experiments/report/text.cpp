@@ -39,6 +39,22 @@ size_t columns(char32_t point) {
   return wide ? 2 : 1;
 }
 
+template <size_t n>
+using Escapes = std::array<std::pair<std::string_view, std::string_view>, n>;
+
+template <size_t n>
+std::string escaped(std::string_view text, const Escapes<n>& escapes) {
+  std::string result;
+  while (!text.empty()) {
+    const auto found = std::ranges::find_if(
+        escapes, [&](const auto& escape) { return text.starts_with(escape.first); });
+    const size_t length = found == escapes.end() ? 1 : found->first.size();
+    result += found == escapes.end() ? text.substr(0, 1) : found->second;
+    text.remove_prefix(length);
+  }
+  return result;
+}
+
 bool turns_reading_direction(char32_t point) {
   return (point >= 0x202A && point <= 0x202E) || (point >= 0x2066 && point <= 0x2069);
 }
@@ -140,29 +156,61 @@ std::string shortened(std::string_view text, size_t width) {
 }
 
 std::string html(std::string_view text) {
+  static constexpr Escapes<5> kEscapes = {
+      {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}}};
+  return escaped(one_line(text), kEscapes);
+}
+
+std::string html_lines(std::string_view text) {
   std::string result;
-  for (const char c : one_line(text)) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      case '\'':
-        result += "&#39;";
-        break;
-      default:
-        result += c;
-    }
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    result += html(line) + "\n";
+    text.remove_prefix(std::min(end + 1, text.size()));
   }
   return result;
+}
+
+std::string markdown(std::string_view text) {
+  std::string result;
+  for (const char c : one_line(text)) {
+    const bool opens_list = result.empty() && (c == '-' || c == '+');
+    if (opens_list || std::string_view("\\`*_{}[]<>#!|~&$@").find(c) != std::string_view::npos) {
+      result += '\\';
+    }
+    result += c;
+  }
+  return result;
+}
+
+std::string latex(std::string_view text) {
+  static constexpr Escapes<24> kEscapes = {{{"\\", "\\textbackslash{}"},
+                                            {"{", "\\{"},
+                                            {"}", "\\}"},
+                                            {"$", "\\$"},
+                                            {"&", "\\&"},
+                                            {"#", "\\#"},
+                                            {"_", "\\_"},
+                                            {"%", "\\%"},
+                                            {"~", "\\textasciitilde{}"},
+                                            {"^", "\\textasciicircum{}"},
+                                            {"<", "\\textless{}"},
+                                            {">", "\\textgreater{}"},
+                                            {"|", "\\textbar{}"},
+                                            {"\"", "{\\ttfamily\\char34}"},
+                                            {"'", "\\textquotesingle{}"},
+                                            {"`", "\\textasciigrave{}"},
+                                            {"--", "-{}-{}"},
+                                            {",,", ",{},{}"},
+                                            {"µ", "\\textmu{}"},
+                                            {"×", "$\\times$"},
+                                            {"±", "$\\pm$"},
+                                            {"–", "\\textendash{}"},
+                                            {"…", "\\dots{}"},
+                                            {"²", "$^2$"}}};
+  return escaped(one_line(text), kEscapes);
 }
 
 }  // namespace longattn

@@ -33,5 +33,12 @@ size_t display_width(std::string_view text);
 std::string shortened(std::string_view text, size_t width);
 /// one_line() for HTML, inside an element or a quoted attribute.
 std::string html(std::string_view text);
+/// html() of several lines, each ending in a line end.
+std::string html_lines(std::string_view text);
+/// one_line() for Markdown (CommonMark, GitHub's tables): nothing in it is markup.
+std::string markdown(std::string_view text);
+/// one_line() for LaTeX text in any encoding of fonts: no command, no ligature. What is neither
+/// ASCII nor a sign that this report writes itself stays as it is, in UTF-8.
+std::string latex(std::string_view text);
 
 }  // namespace longattn

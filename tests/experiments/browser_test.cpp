@@ -135,8 +135,8 @@ measure: {rounds: 3, min_time: 1ms, error_rows: 32}
     if (view["scroll_width"] > view["client_width"]) {
       say(fmt::format("content is {} wide", view["scroll_width"].dump()));
     }
-    // Two inputs with three plots and seven patterns (of the crashing variant: none) each.
-    if (view["pictures"] != 2 * (3 + 6)) say(view["pictures"].dump() + " pictures");
+    // Two inputs with four plots and seven patterns (of the crashing variant: none) each.
+    if (view["pictures"] != 2 * (4 + 6)) say(view["pictures"].dump() + " pictures");
     if (view["not_drawn"] != 0) say(view["not_drawn"].dump() + " pictures are not drawn");
     if (view["sort_buttons"] == 0) say("tables cannot be sorted");
     if (view["csv"] != csv()) say("the CSV to download is not results.csv");
@@ -160,7 +160,7 @@ measure: {rounds: 3, min_time: 1ms, error_rows: 32}
         {"time", "time_median_s"},
         {"workspace", "workspace_bytes"},
         {"heap peak", "heap_peak_bytes"},
-        {"relative error", "relative_error"},
+        {"rel. error", "relative_error"},
         {"floor", "relative_error_floor"},
         {"worst row", "row_error_worst"},
         {"mass", "captured_mass"},

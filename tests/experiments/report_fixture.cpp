@@ -163,6 +163,8 @@ RunResults realistic_results() {
   results.command = "longattn run configs/quickstart.yaml";
   results.config_text =
       "experiment: quickstart\ninputs:\n  - trace: configs/traces/kjv.safetensors\n";
+  results.time_limit_s = 60;
+  results.memory_limit_bytes = 200 << 20;
   results.provenance = {{"version", "longattn 0.1.0"},
                         {"compiler", "g++ 12.2.0, Release"},
                         {"processor", "Intel(R) Xeon(R) Platinum 8375C CPU @ 2.90GHz, 2 threads"},
@@ -192,6 +194,25 @@ RunResults realistic_results() {
   return results;
 }
 
+RunResults large_results() {
+  RunResults results = realistic_results();
+  results.cells.clear();
+  results.patterns.clear();
+  for (const char* input : {"kjv", "gaussian"}) {
+    for (Index setting = 0; setting < 30; ++setting) {
+      auto behaviour = behaviours()[static_cast<size_t>(setting) % 6];
+      if (setting >= 6) behaviour.options.emplace_back("seed", std::to_string(setting));
+      for (const Index length : {512, 1024, 2048, 4096, 8192}) {
+        CellResult result = make_cell(behaviour, input, length);
+        result.cell.id = fmt::format("{:016x}", 0x9c41d00dULL + results.cells.size());
+        results.cells.push_back(result);
+        if (length == 512) results.patterns.push_back(picture_of(result, 96));
+      }
+    }
+  }
+  return results;
+}
+
 RunResults hostile_results() {
   RunResults results = realistic_results();
   results.experiment = kHostile[0];
@@ -208,6 +229,8 @@ RunResults hostile_results() {
       result.cell.options[0].second = kHostile[which];
       result.cell.options.emplace_back(kHostile[5], kHostile[2]);
     }
+    if (result.cell.variant == "mean_value") result.cell.remark = kHostile[6] + kHostile[7];
+    if (result.status != Status::ok) result.log = kHostile[0] + "\n" + kHostile[2] + kHostile[6];
     if (result.cell.variant == "blockwise") result.cell.variant = kHostile[4];
     if (result.cell.variant == "zero") result.cell.variant = kHostile[0] + kHostile[2];
   }

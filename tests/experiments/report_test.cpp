@@ -1,15 +1,26 @@
 #include "experiments/report/report.h"
 
+#include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <clocale>
 #include <filesystem>
 #include <fstream>
+#include <limits>
+#include <locale>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
 #include <sstream>
 
 #include "experiments/report/csv.h"
+#include "experiments/report/layout.h"
+#include "experiments/report/paper_tables.h"
 #include "experiments/report/tables.h"
+#include "experiments/report/tags.h"
+#include "experiments/report/text.h"
 #include "experiments/serialize.h"
 #include "tests/experiments/report_fixture.h"
 #include "tests/temporary_folder.h"
@@ -17,16 +28,261 @@
 namespace longattn {
 namespace {
 
-TEST(Report, KeepsHostileTextOutOfThePageAndTheTerminal) {
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string slurp(const fs::path& path) {
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+// Every file that a report consists of, by its path in the folder.
+std::map<std::string, std::string> files_of(const RunResults& results) {
   const TemporaryFolder folder;
-  const RunResults results = testing::hostile_results();
   write_report(results, folder.path());
-  std::stringstream page;
-  page << std::ifstream(folder / "report.html").rdbuf();
-  EXPECT_NE(page.str().find("&lt;script&gt;alert(1)"), std::string::npos);
-  EXPECT_EQ(page.str().find("<script>alert(1)"), std::string::npos);
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder.path())) {
+    if (!entry.is_regular_file()) continue;
+    files[fs::relative(entry.path(), folder.path()).string()] = slurp(entry.path());
+  }
+  return files;
+}
+
+// Of RFC 4180, by its own rules and not by ours.
+std::vector<std::vector<std::string>> parse_csv(const std::string& text) {
+  std::vector<std::vector<std::string>> rows(1, {""});
+  bool quoted = false;
+  for (size_t n = 0; n < text.size(); ++n) {
+    const char c = text[n];
+    if (quoted) {
+      if (c != '"') {
+        rows.back().back() += c;
+      } else if (n + 1 < text.size() && text[n + 1] == '"') {
+        rows.back().back() += text[n++];
+      } else {
+        quoted = false;
+      }
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == ',') {
+      rows.back().emplace_back();
+    } else if (c == '\r' && n + 1 < text.size() && text[n + 1] == '\n') {
+      ++n;
+      rows.push_back({""});
+    } else {
+      rows.back().back() += c;
+    }
+  }
+  rows.pop_back();
+  return rows;
+}
+
+TEST(Report, KeepsHostileTextInItsPlaceInEveryFile) {
+  const RunResults results = testing::hostile_results();
+  const auto files = files_of(results);
+  const std::string& page = files.at("report.html");
+  EXPECT_THAT(page, HasSubstr("&lt;script&gt;alert(1)"));
+  EXPECT_THAT(page, Not(HasSubstr("<script>alert(1)")));
+  EXPECT_THAT(page, Not(HasSubstr("<img")));
+  for (const auto& [name, text] : files) {
+    EXPECT_TRUE(std::regex_match(
+        name, std::regex("report\\.html|results\\.(csv|jsonl|md|tex)|samples\\.csv|"
+                         "plots/(time|workspace|error|error-length)-[12]\\.(svg|pdf|gp|tsv)")))
+        << name;
+    if (name.ends_with(".pdf") || name == "results.csv") continue;  // binary; bytes as they are
+    EXPECT_EQ(text.find('\x1b'), std::string::npos) << name;
+    if (name.ends_with(".gp")) {
+      EXPECT_THAT(text, Not(HasSubstr("touch"))) << name;
+      EXPECT_THAT(text, Not(HasSubstr("alert"))) << name;
+    }
+    if (name.ends_with(".svg")) EXPECT_THAT(text, Not(HasSubstr("<script"))) << name;
+  }
   EXPECT_EQ(terminal_table(results).find('\x1b'), std::string::npos);
-  EXPECT_TRUE(std::filesystem::exists(folder / "results.csv"));
+}
+
+TEST(Report, GivesBackEveryTextFromTheCsvAndTheJson) {
+  const RunResults results = testing::hostile_results();
+  const ResultTable table = result_table(results);
+  const auto rows = parse_csv(to_csv(table));
+  ASSERT_EQ(rows.size(), results.cells.size() + 1);
+  EXPECT_EQ(rows[0], table.columns);
+  std::stringstream lines(to_json_lines(table));
+  for (size_t n = 0; n < table.rows.size(); ++n) {
+    std::string line;
+    ASSERT_TRUE(std::getline(lines, line));
+    const json object = json::parse(line);
+    for (size_t k = 0; k < table.columns.size(); ++k) {
+      const auto* text = std::get_if<std::string>(&table.rows[n][k]);
+      if (text == nullptr) continue;
+      EXPECT_EQ(rows[n + 1][k], *text);
+      const bool utf8 = (table.columns[k] + *text).find('\xff') == std::string::npos;
+      if (utf8) EXPECT_EQ(object[table.columns[k]], *text);
+    }
+  }
+}
+
+TEST(Report, WritesTheNumbersInFullWhateverTheLocale) {
+  RunResults results = testing::realistic_results();
+  results.cells[0].time_s = Estimate{0.1, 1e-300, 12345.678901234567};
+  results.cells[0].implementation_ratio = std::numeric_limits<double>::infinity();
+  results.cells[1].implementation_ratio = std::nan("");
+  const ResultTable table = result_table(results);
+  std::stringstream lines(to_json_lines(table));
+  std::string line;
+  std::getline(lines, line);
+  const json first = json::parse(line);
+  EXPECT_EQ(first["time_median_s"], 0.1);
+  EXPECT_EQ(first["time_low_s"], 1e-300);
+  EXPECT_EQ(first["time_high_s"], 12345.678901234567);
+  EXPECT_TRUE(first["implementation_ratio"].is_null());
+  EXPECT_EQ(first["not_finite"], json({{"implementation_ratio", "inf"}}));
+  EXPECT_TRUE(first["workspace_bytes"].is_number_integer());
+  std::getline(lines, line);
+  EXPECT_EQ(json::parse(line)["not_finite"], json({{"implementation_ratio", "nan"}}));
+  EXPECT_THAT(line, Not(HasSubstr(":nan")));
+  std::getline(lines, line);
+  EXPECT_FALSE(json::parse(line).contains("not_finite"));
+
+  struct Comma : std::numpunct<char> {
+    char do_decimal_point() const override { return ','; }
+    char do_thousands_sep() const override { return '.'; }
+    std::string do_grouping() const override { return "\3"; }
+  };
+  const auto before = files_of(results);
+  const std::locale old = std::locale::global(std::locale(std::locale(), new Comma));
+  const auto after = files_of(results);
+  const std::string printed = terminal_table(results);
+  std::locale::global(old);
+  EXPECT_EQ(printed, terminal_table(results));
+  for (const auto& [name, text] : before) {
+    if (!name.ends_with(".pdf")) EXPECT_EQ(after.at(name), text) << name;  // a PDF has its date
+  }
+}
+
+TEST(Report, ListsEveryRoundOfEveryCell) {
+  const RunResults results = testing::realistic_results();
+  const ResultTable samples = sample_table(results);
+  EXPECT_THAT(samples.columns, ElementsAre("cell_id", "round", "time_s", "schema_version"));
+  size_t rounds = 0;
+  for (const CellResult& result : results.cells) rounds += result.round_seconds.size();
+  ASSERT_EQ(samples.rows.size(), rounds);
+  EXPECT_EQ(samples.rows[1][0], Field(results.cells[0].cell.id));
+  EXPECT_EQ(samples.rows[1][1], Field(Index{2}));
+  EXPECT_EQ(samples.rows[1][2], Field(results.cells[0].round_seconds[1]));
+}
+
+// The columns of a table, and whether it opens what it closes.
+TEST(Report, WritesMarkdownAndLatexTablesOfOneShape) {
+  for (const RunResults& results : {testing::realistic_results(), testing::hostile_results()}) {
+    const std::vector<Block> blocks = arrange(results);
+    std::stringstream markdown_text(markdown_report(results, blocks));
+    Index rows = 0;
+    for (std::string line; std::getline(markdown_text, line);) {
+      if (!line.starts_with("|")) continue;
+      std::string bare = std::regex_replace(line, std::regex(R"(\\.)"), "");
+      EXPECT_EQ(std::ranges::count(bare, '|'), 10) << line;
+      EXPECT_EQ(bare.find_first_of("<`[$*"), std::string::npos) << line;
+      ++rows;
+    }
+    EXPECT_EQ(rows, static_cast<Index>(results.cells.size()) + 4);  // two tables with two of head
+
+    std::stringstream latex_text(latex_tables(results, blocks));
+    Index depth = 0;
+    rows = 0;
+    for (std::string line; std::getline(latex_text, line);) {
+      if (line.starts_with("%")) continue;  // a comment holds one line, whatever stands in it
+      const bool is_row = line.ends_with(" \\\\");
+      if (is_row) line.resize(line.size() - 3);
+      const std::string bare = std::regex_replace(line, std::regex(R"(\\[%$#&_{}])"), "");
+      for (const char c : bare) depth += c == '{' ? 1 : c == '}' ? -1 : 0;
+      EXPECT_EQ(bare.find_first_of("%#~\"`|<>"), std::string::npos) << line;
+      EXPECT_THAT(bare, Not(HasSubstr("\\input"))) << line;
+      if (!is_row) continue;
+      EXPECT_EQ(std::ranges::count(bare, '&'), 8) << line;
+      ++rows;
+    }
+    EXPECT_EQ(depth, 0);
+    EXPECT_EQ(rows, static_cast<Index>(results.cells.size()) + 2);
+  }
+}
+
+TEST(Report, EscapesTextForEachPaper) {
+  EXPECT_EQ(markdown("- a_b|<c> 1*2 \x1b"), R"(\- a\_b\|\<c\> 1\*2 \\x1b)");
+  EXPECT_EQ(latex("50% a_b {x} --rounds"), R"(50\% a\_b \{x\} -{}-{}rounds)");
+  EXPECT_EQ(latex("\\ ~ ^ 3 µs ±2%"),
+            R"(\textbackslash{} \textasciitilde{} \textasciicircum{} 3 \textmu{}s $\pm$2\%)");
+}
+
+TEST(Report, BreaksALatexTableThatIsLongerThanAPage) {
+  const RunResults results = testing::large_results();
+  const std::string text = latex_tables(results, arrange(results));
+  size_t in_table = 0;
+  std::stringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("\\toprule")) in_table = 0;
+    if (line.ends_with(" \\\\")) EXPECT_LE(++in_table, 49u);  // its head among them
+  }
+  EXPECT_THAT(text, HasSubstr(", continued"));
+}
+
+// A timeout stands at the time limit, out of memory at the memory limit; what failed for another
+// reason stands near the upper edge; nothing without a result counts as measured.
+TEST(Report, DrawsFailuresAtTheirLimits) {
+  RunResults results = testing::realistic_results();
+  results.cells[3].status = Status::skipped;  // full at 8,192 tokens
+  results.cells[3].workspace_bytes.reset();
+  results.cells[3].time_s.reset();
+  const auto files = files_of(results);
+  const auto open_at = [&](const std::string& name) {
+    std::set<std::string> found;
+    std::stringstream lines(files.at("plots/" + name + ".tsv"));
+    for (std::string line; std::getline(lines, line);) {
+      std::vector<std::string> fields(1);
+      for (const char c : line) c == '\t' ? fields.emplace_back() : fields.back() += c;
+      if (fields.at(4) == "open") found.insert(fields.at(1) + " " + fields.at(6));
+    }
+    return found;
+  };
+  EXPECT_TRUE(open_at("time-2").contains("blockwise 60"));
+  EXPECT_TRUE(open_at("workspace-2").contains("full 209715200"));
+  EXPECT_TRUE(open_at("workspace-1")
+                  .contains("full " + exact(*results.cells[3].workspace_predicted_bytes)));
+  for (const std::string& mark : open_at("time-2")) {
+    EXPECT_THAT(mark, Not(HasSubstr("longformer window=64 0.0"))) << "unsupported is no failure";
+  }
+  EXPECT_THAT(files.at("report.html"), HasSubstr("a timeout stands at the limit of 60.0 s"));
+}
+
+TEST(Report, SpreadsTagsAsLittleAsItMust) {
+  EXPECT_THAT(spread({0.25, 1, 0.5}, 0.125), ElementsAre(0.25, 1, 0.5));
+  EXPECT_THAT(spread({0.5, 0.5, 0.5, 0.875}, 0.125), ElementsAre(0.375, 0.5, 0.625, 0.875));
+  EXPECT_THAT(spread({0.5, 0.5}, 0.25), ElementsAre(0.375, 0.625)) << "in the order given";
+  EXPECT_TRUE(spread({}, 0.125).empty());
+}
+
+TEST(Report, OfThreeHundredCellsStaysBelowTwoMegabytes) {
+  const RunResults results = testing::large_results();
+  ASSERT_EQ(results.cells.size(), 300u);
+  const auto files = files_of(results);
+  EXPECT_LT(files.at("report.html").size(), 2'000'000u);
+  size_t pictures = 0;
+  const std::string& page = files.at("report.html");
+  for (size_t at = page.find("<svg"); at != std::string::npos; at = page.find("<svg", at + 1)) {
+    if (page.compare(at, 20, "<svg class=\"swatch\" ") != 0) ++pictures;
+  }
+  EXPECT_EQ(pictures, 2 * 4 + 60u);
+}
+
+TEST(Report, ShowsFailuresWithWhatTheySaid) {
+  RunResults results = testing::realistic_results();
+  results.cells[31].log = "one line\nanother <line>";
+  const std::string page = files_of(results).at("report.html");
+  EXPECT_THAT(page, HasSubstr("<pre>one line\nanother &lt;line&gt;\n</pre>"));
+  EXPECT_THAT(page, HasSubstr("ended after 60 s"));
 }
 
 TEST(Report, PutsARemarkBesideEveryFigure) {

@@ -16,6 +16,7 @@
 
 #include "core/error.h"
 #include "experiments/journal.h"
+#include "experiments/report/csv.h"
 #include "experiments/results.h"
 #include "experiments/serialize.h"
 #include "tests/temporary_folder.h"
@@ -274,6 +275,25 @@ TEST_F(Run, FolderGivesBackWhatTheRunPrinted) {
   }
   EXPECT_EQ(read.patterns.size(), 2u);
   EXPECT_EQ(read.command, printed["command"]);
+}
+
+TEST_F(Run, IsRepeatedForOneCellByTheCommandOfItsRow) {
+  const fs::path config = write_config("[full, zero, {longformer: {window: 3}}]", kQuick);
+  ASSERT_EQ(call(LONGATTN_PROGRAM, {"run", config.string(), "--output", results_folder()}), 0)
+      << err();
+  const RunResults all = results_from_folder(results_folder());
+  const CellResult& wanted = all.cells.at(2);
+  const std::string command = repeat_command(all, wanted.cell);
+  EXPECT_EQ(command.find("--output"), std::string::npos) << command;
+  const std::string again = (folder_ / "again").string();
+  ASSERT_EQ(call("/bin/sh", {"-c", command + " --output " + again}), 0) << err();
+  const RunResults one = results_from_folder(again);
+  ASSERT_EQ(one.cells.size(), 1u);
+  EXPECT_EQ(one.cells[0].cell.id, wanted.cell.id);
+  EXPECT_EQ(one.cells[0].relative_error->value, wanted.relative_error->value);
+  EXPECT_EQ(one.command, all.command);
+  EXPECT_EQ(call(LONGATTN_PROGRAM, {"run", config.string(), "--cell", "longformer"}), 2);
+  EXPECT_NE(err().find("--cell longformer: the plan has no such cell"), std::string::npos) << err();
 }
 
 TEST_F(Run, SaysWhatIsTooLargeForTheMemoryLimitAndNeverStartsIt) {

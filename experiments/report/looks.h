@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+
+#include "experiments/report/layout.h"
+
+namespace longattn {
+
+/// How a series looks, the same in every figure: colours that colour-blind readers tell apart
+/// (Okabe & Ito 2008), one per variant; a marker per setting of it; and its number at the curve's
+/// end.
+struct Look {
+  std::string colour;        ///< "#0072b2"
+  int marker = 7, open = 6;  ///< gnuplot's filled point type, and its outline
+  bool dashed = false;       ///< the null baselines
+};
+Look look(const Series& series);
+
+/// The marker on its line as inline SVG, for a key of the page.
+std::string swatch(const Look& look);
+
+/// Colour of text and axes in scripts; the page turns it into its own ink.
+inline constexpr std::string_view kInk = "#333333";
+
+}  // namespace longattn
