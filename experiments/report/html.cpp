@@ -132,7 +132,7 @@ std::string plots_section(const PageParts& parts, bool trade_off, size_t& number
     text += figures;
   }
   for (const Block& block : parts.blocks) {
-    if (const std::string growth = errors ? "" : growth_html(block); !growth.empty()) {
+    if (const std::string growth = trade_off ? "" : growth_html(block); !growth.empty()) {
       text += block_heading(block) + growth;
     }
   }
