@@ -74,6 +74,7 @@ void leaves_child(const Inputs&, const Outputs&) {
     _exit(0);
   }
 }
+void nothing(const Inputs&, const Outputs&) {}
 void chatters(const Inputs&, const Outputs&) { std::puts("noise on standard output"); }
 
 template <auto spoil>
@@ -91,6 +92,13 @@ Variant faulty(std::string_view name) {
           }};
 }
 
+// Full attention that says it is linear.
+Variant understates() {
+  Variant variant = faulty<nothing>("understates");
+  variant.growth = [](const Options&) { return Growth{.time = 1, .memory = 1}; };
+  return variant;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -105,7 +113,8 @@ int main(int argc, char** argv) {
                          faulty<one_nan>("one_nan"),
                          faulty<floods>("floods"),
                          faulty<leaves_child>("leaves_child"),
-                         faulty<chatters>("chatters")};
+                         faulty<chatters>("chatters"),
+                         understates()};
   std::vector<const Variant*> pointers;
   for (const Variant& variant : all) pointers.push_back(&variant);
   return run_command_line(argc, argv, pointers);
