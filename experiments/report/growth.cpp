@@ -37,6 +37,16 @@ MeasuredGrowth growth_of_workspace(const Series& series) {
   return judged(fit_scaling(costs, true), longest(series).growth_memory);
 }
 
+// Of the predicted operations: what an algorithm's own growth would be.
+Scaling growth_of_operations(const Series& series) {
+  std::vector<CostAtLength> costs;
+  for (const CellResult* result : series.cells) {
+    if (result->status != Status::ok || !result->flops) continue;
+    costs.push_back({result->cell.problem.key_len, {*result->flops}});
+  }
+  return fit_scaling(costs, true);
+}
+
 std::string order(double exponent) {
   if (exponent == 0) return "O(1)";
   return exponent == 1 ? "O(n)" : fmt::format("O(n^{})", exact(exponent));
@@ -58,7 +68,10 @@ std::string faster_sentence(const Series& series, const char* cost, const Measur
     }
     text += fmt::format(" (no power law: from length to length n^{})", fmt::join(steps, ", "));
   }
-  return text + ": it grows faster than declared.";
+  text += ": it grows faster than declared";
+  const Scaling operations = growth_of_operations(series);
+  if (std::string_view(cost) != "time" || !operations.refusal.empty()) return text + ".";
+  return text + fmt::format("; its operations by prediction as n^{:.2f}.", operations.tail.value);
 }
 
 Field number_or_empty(const std::optional<double>& value) {

@@ -36,6 +36,7 @@ void add_variant(const std::string& name, double p, double q, Growth declared,
       result.round_seconds.push_back(1e-6 * std::pow(n, p + static_cast<double>(r) / 1000));
     }
     result.workspace_bytes = std::pow(n, q);
+    result.flops = 100 * n;
     result.growth_time = declared.time;
     result.growth_memory = declared.memory;
     results.cells.push_back(result);
@@ -61,7 +62,7 @@ TEST(GrowthReport, CallsOutWhatGrowsFasterThanDeclaredAndNothingElse) {
   EXPECT_EQ(
       sentences_of(results),
       "sly declares O(n) time, measures n^1.90 [1.90, 1.91] from 8,192 to 32,768 tokens: it "
-      "grows faster than declared.\n"
+      "grows faster than declared; its operations by prediction as n^1.00.\n"
       "fat declares O(n^1.5) workspace, measures n^2.00 from 8,192 to 32,768 tokens: it grows "
       "faster than declared.\n"
       "6 of 8 judged growths of time and workspace over the last two doublings are at most as "
