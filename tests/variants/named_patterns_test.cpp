@@ -22,14 +22,6 @@
 namespace longattn {
 namespace {
 
-constexpr Index kHuge = Index{1} << 40;
-std::string text_of(Index number) { return std::to_string(number); }
-std::string text_of(const std::vector<Index>& numbers) { return to_text(OptionValue(numbers)); }
-// A size in tokens: 1 .. len + 1, or far beyond.
-Index drawn_size(Dice& dice, Index len) {
-  return dice.one_in(12) ? kHuge
-                         : dice.between(1, dice.one_in(2) ? std::min<Index>(len, 8) + 1 : len + 1);
-}
 Index remainder(Index a, Index b) { return (a % b + b) % b; }
 
 // Child et al. 2019, section 4.3, causal; and without a mask the extension that the header tells.
