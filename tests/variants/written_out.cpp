@@ -265,11 +265,12 @@ Rows softmax_rows(const Problem& p, const DrawnTensors& t, Index b, Index h, con
         dot += q[c] * k[c];
         bound += std::abs(q[c] * k[c]);
       }
-      // The bias is a term of the score, too; log of the share is none: exact.
-      const double bias = bias_of(p, h, i, j), score = scale * dot + bias;
-      scores[j] = score + std::log(part);
+      // Bias and share are terms of the score, too.
+      const double bias = bias_of(p, h, i, j), edge = std::log(part);
+      scores[j] = scale * dot + bias + edge;
       largest = std::max(largest, scores[j]);
-      rows.score_bound[i] = std::max(rows.score_bound[i], std::abs(scale) * bound + std::abs(bias));
+      rows.score_bound[i] =
+          std::max(rows.score_bound[i], std::abs(scale) * bound + std::abs(bias) + std::abs(edge));
     }
     if (scores.empty()) continue;
     for (const auto& [j, score] : scores) sum += std::exp(score - largest);
