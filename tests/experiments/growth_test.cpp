@@ -47,8 +47,8 @@ const std::vector<Index> kSix = {1024, 2048, 4096, 8192, 16384, 32768};
 
 std::string sentences_of(const RunResults& results) {
   std::string text;
-  for (const std::string& sentence : growth_sentences(arrange(results).front())) {
-    text += sentence + "\n";
+  for (const Finding& finding : growth_findings(arrange(results).front())) {
+    text += (finding.alarm ? "! " : "") + finding.text + "\n";
   }
   return text;
 }
@@ -61,9 +61,9 @@ TEST(GrowthReport, CallsOutWhatGrowsFasterThanDeclaredAndNothingElse) {
   add_variant("modest", 1, 0, {.time = 3, .memory = 2}, kSix, results);
   EXPECT_EQ(
       sentences_of(results),
-      "sly declares O(n) time, measures n^1.90 [1.90, 1.91] from 8,192 to 32,768 tokens: it "
+      "! sly declares O(n) time, measures n^1.90 [1.90, 1.91] from 8,192 to 32,768 tokens: it "
       "grows faster than declared; its operations by prediction as n^1.00.\n"
-      "fat declares O(n^1.5) workspace, measures n^2.00 from 8,192 to 32,768 tokens: it grows "
+      "! fat declares O(n^1.5) workspace, measures n^2.00 from 8,192 to 32,768 tokens: it grows "
       "faster than declared.\n"
       "6 of 8 judged growths of time and workspace over the last two doublings are at most as "
       "declared (exponent no more than 0.15 above it).\n");
