@@ -96,16 +96,16 @@ PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& varia
 std::vector<PlannedCell> make_plan(const Experiment& experiment) {
   std::vector<PlannedCell> plan;
   std::map<std::string, std::string> files;
+  std::vector<std::string> hashes;
   for (const ProblemRequest& request : experiment.problems) {
-    const std::string hash = input_hash(request.input, files);
-    for (const VariantRequest& variant : experiment.variants) {
-      for (int threads : experiment.threads) {
-        PlannedCell planned = plan_cell(request, variant, threads, experiment.limits);
-        planned.cell.input_hash = hash;
-        planned.cell.id = cell_id(planned.cell, experiment.seed);
-        plan.push_back(std::move(planned));
-      }
-    }
+    hashes.push_back(input_hash(request.input, files));
+  }
+  for (const auto& [problem, variant, threads] : experiment.cells) {
+    PlannedCell planned = plan_cell(experiment.problems[problem], experiment.variants[variant],
+                                    threads, experiment.limits);
+    planned.cell.input_hash = hashes[problem];
+    planned.cell.id = cell_id(planned.cell, experiment.seed);
+    plan.push_back(std::move(planned));
   }
   return plan;
 }

@@ -19,6 +19,9 @@ struct Invocation {
 /// The command that the user chose; returns an exit code. Errors are thrown (core/error.h).
 using Action = std::function<int()>;
 
+/// `--set KEY=VALUE`, as often as one likes: puts values into the config (read_document).
+void add_set_option(CLI::App& command, std::vector<std::string>& overrides);
+
 // One file a command: experiments/cli/<name>.cpp. Each adds a CLI11 subcommand with help that
 // teaches, and sets `chosen` when it is the one typed.
 void add_run(CLI::App& app, const Invocation& invocation, Action& chosen);

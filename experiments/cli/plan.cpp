@@ -117,15 +117,27 @@ json plan_json(const Experiment& experiment, const std::vector<PlannedCell>& pla
 
 }  // namespace
 
+void add_set_option(CLI::App& command, std::vector<std::string>& overrides) {
+  command
+      .add_option("--set", overrides,
+                  "Puts a value into the config: problem.lengths=[512,1024], inputs.0.layer=1, "
+                  "variants.2.longformer.window=64; nothing behind = takes the key away; may be "
+                  "repeated")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+}
+
 void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen) {
   CLI::App* command = app.add_subcommand(
       "plan", "Show what a config file would measure, with predicted cost, and run nothing");
   struct Arguments {
     std::string config;
+    std::vector<std::string> set;
     bool as_json = false;
   };
   auto arguments = std::make_shared<Arguments>();
   command->add_option("config", arguments->config, "YAML file")->required();
+  add_set_option(*command, arguments->set);
   command->add_flag("--json", arguments->as_json, "for programs");
   command->footer(
       "GFLOP counts 2 per multiply-add of the matrix products; scored pairs are (query, key) "
@@ -134,7 +146,8 @@ void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen) {
       "patterns that depend on the content these are upper bounds.");
   command->callback([&, arguments] {
     chosen = [&, arguments]() -> int {
-      const Experiment experiment = read_experiment(arguments->config, invocation.variants);
+      const Experiment experiment =
+          read_experiment(arguments->config, invocation.variants, arguments->set);
       const std::vector<PlannedCell> plan = make_plan(experiment);
       if (arguments->as_json) {
         fmt::print("{}\n", plan_json(experiment, plan).dump(2));

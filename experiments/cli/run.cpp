@@ -46,7 +46,7 @@ int exit_code(const RunResults& results) {
 
 struct RunArguments {
   std::string config, output;
-  std::vector<std::string> cells;
+  std::vector<std::string> cells, set;
   Index rounds = 0;
   bool json = false;
 };
@@ -110,7 +110,7 @@ void keep_cells(const std::vector<std::string>& ids, std::vector<PlannedCell>& p
 }
 
 int run(const RunArguments& arguments, const Invocation& invocation) {
-  Experiment experiment = read_experiment(arguments.config, invocation.variants);
+  Experiment experiment = read_experiment(arguments.config, invocation.variants, arguments.set);
   if (arguments.rounds > 0) experiment.measure.rounds = arguments.rounds;
   std::vector<PlannedCell> plan = make_plan(experiment);
   keep_cells(arguments.cells, plan);
@@ -149,6 +149,7 @@ void add_run(CLI::App& app, const Invocation& invocation, Action& chosen) {
       ->required();
   command->add_option("--output", arguments->output,
                       "new folder for the results (default: results/<experiment>/<time>-<id>)");
+  add_set_option(*command, arguments->set);
   command->add_option("--rounds", arguments->rounds, "timing rounds, instead of measure.rounds")
       ->check(CLI::Range(Index{1}, Index{1000}));
   command

@@ -1,6 +1,7 @@
 #include "experiments/config/diagnostics.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -56,21 +57,38 @@ size_t count_characters(std::string_view text) {
       text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
+int Diagnostics::add_source(SourceText source) {
+  sources_.push_back(std::move(source));
+  return static_cast<int>(sources_.size()) - 1;
+}
+
+const SourceText& Diagnostics::source(Position position) const {
+  return sources_.at(static_cast<size_t>(position.source));
+}
+
+void Diagnostics::add(Diagnostic diagnostic) {
+  const Position at = diagnostic.position;
+  if (known_.emplace(at.source, at.line, at.column, diagnostic.message).second) {
+    found_.push_back(std::move(diagnostic));
+  }
+}
+
 std::string Diagnostics::place(Position position) const {
-  const std::string path = printable(path_);
-  if (position.line == 0) return path;
-  return fmt::format("{}:{}:{}", path, position.line, position.column);
+  const std::string name = printable(source(position).name);
+  if (position.line == 0 || source(position).is_argument) return name;
+  return fmt::format("{}:{}:{}", name, position.line, position.column);
 }
 
 std::string Diagnostics::render_one(const Diagnostic& d) const {
+  const auto& [name, lines, is_argument] = source(d.position);
   std::string text = fmt::format("error: {}\n", d.message);
-  const std::string number = d.position.line > 0 ? fmt::format("{}", d.position.line) : "";
+  const std::string number =
+      d.position.line > 0 && !is_argument ? fmt::format("{}", d.position.line) : "";
   const std::string margin(number.size(), ' ');
   text += fmt::format("{} --> {}\n", margin, place(d.position));
-  if (d.position.line > 0 && d.position.line <= static_cast<int>(lines_.size())) {
+  if (d.position.line > 0 && d.position.line <= static_cast<int>(lines.size())) {
     const auto column = static_cast<size_t>(std::max(1, d.position.column) - 1);
-    const Excerpt shown =
-        excerpt(lines_[static_cast<size_t>(d.position.line - 1)], column, d.width);
+    const Excerpt shown = excerpt(lines[static_cast<size_t>(d.position.line - 1)], column, d.width);
     text += fmt::format("{}  |\n {} | {}\n", margin, number, shown.text);
     text += fmt::format("{}  | {}{}{}{}\n", margin, std::string(shown.caret, ' '),
                         std::string(shown.width, '^'), d.hint.empty() ? "" : " ", d.hint);
@@ -83,9 +101,8 @@ std::string Diagnostics::render_one(const Diagnostic& d) const {
 
 std::string Diagnostics::render() const {
   std::vector<Diagnostic> sorted = found_;
-  std::ranges::stable_sort(sorted, [](const Diagnostic& a, const Diagnostic& b) {
-    return std::pair(a.position.line, a.position.column) <
-           std::pair(b.position.line, b.position.column);
+  std::ranges::stable_sort(sorted, {}, [](const Diagnostic& d) {
+    return std::tuple(d.position.source, d.position.line, d.position.column);
   });
   std::string text;
   for (size_t i = 0; i < std::min(sorted.size(), kMostShown); ++i) {
@@ -94,8 +111,13 @@ std::string Diagnostics::render() const {
   if (sorted.size() > kMostShown) {
     text += fmt::format("... and {} more like these\n\n", sorted.size() - kMostShown);
   }
+  std::vector<std::string> names;  // of the texts that hold mistakes
+  for (const Diagnostic& d : sorted) {
+    const std::string name = printable(source(d.position).name);
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
   return text + fmt::format("{} error{} in {}; nothing was run", sorted.size(),
-                            sorted.size() == 1 ? "" : "s", printable(path_));
+                            sorted.size() == 1 ? "" : "s", fmt::join(names, ", "));
 }
 
 void Diagnostics::throw_if_any() const {

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstddef>
+#include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "core/error.h"
@@ -16,10 +18,18 @@ class ConfigError : public Error {
   using Error::Error;
 };
 
-/// A place in a text file, both counted from 1; the column in characters. Line 0: nowhere.
+/// A place in a text, both counted from 1; the column in characters. Line 0: nowhere.
 struct Position {
   int line = 0, column = 0;
+  int source = 0;  ///< which text: what Diagnostics::add_source returned
   bool operator==(const Position&) const = default;
+};
+
+/// A text in which there may be mistakes: a file, or an argument of the command line.
+struct SourceText {
+  std::string name;                ///< the file's path as given, or the option: "--set"
+  std::vector<std::string> lines;  ///< without line ends
+  bool is_argument = false;
 };
 
 /// Characters in UTF-8 text.
@@ -35,14 +45,16 @@ struct Diagnostic {
   bool in_data = false;            ///< a file that the config names is wrong, not the config
 };
 
-/// The mistakes found in one file, told together.
+/// The mistakes found in a config: its file, those it extends, and what the command line sets; told
+/// together.
 class Diagnostics {
  public:
-  /// `lines` are those of the file, without line ends.
-  Diagnostics(std::string path, std::vector<std::string> lines)
-      : path_(std::move(path)), lines_(std::move(lines)) {}
+  /// Adds a text, the config's own first; returns its number for positions.
+  int add_source(SourceText source);
+  const SourceText& source(Position position) const;
 
-  void add(Diagnostic diagnostic) { found_.push_back(std::move(diagnostic)); }
+  /// One mistake at one place is told once, however often it is found.
+  void add(Diagnostic diagnostic);
   bool empty() const { return found_.empty(); }
   size_t size() const { return found_.size(); }
   /// "scaling.yaml:14:7".
@@ -65,9 +77,9 @@ class Diagnostics {
  private:
   std::string render_one(const Diagnostic& diagnostic) const;
 
-  std::string path_;
-  std::vector<std::string> lines_;
+  std::vector<SourceText> sources_;
   std::vector<Diagnostic> found_;
+  std::set<std::tuple<int, int, int, std::string>> known_;
 };
 
 }  // namespace longattn

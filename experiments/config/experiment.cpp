@@ -6,68 +6,72 @@
 #include <thread>
 
 #include "core/io/text.h"
+#include "experiments/config/document.h"
 #include "experiments/config/problems.h"
 #include "experiments/config/reader.h"
 #include "experiments/config/variants.h"
+#include "experiments/config/where.h"
 
 namespace longattn {
 namespace {
 
 class ExperimentReader {
  public:
-  ExperimentReader(YamlDocument& document, std::span<const Variant* const> variants)
+  ExperimentReader(ConfigDocument& document, std::span<const Variant* const> variants)
       : root_(document.root), variants_(variants), reader_(document.diagnostics) {
     experiment_.path = document.path;
     experiment_.text = document.text;
   }
 
   Experiment read() {
-    static const std::vector<std::string> kKeys = {"longattn", "name",    "description", "threads",
-                                                   "inputs",   "problem", "variants",    "measure",
-                                                   "limits",   "seed"};
-    if (!reader_.check_keys(root_, "a config", kKeys)) return experiment_;
+    if (!reader_.check_keys(root_, config_keys().name, config_keys().names())) return experiment_;
     for (const char* key : {"longattn", "name", "inputs", "variants"}) {
       if (root_.find(key) == nullptr) reader_.error(root_, fmt::format("'{}' is missing", key));
+    }
+    if (const YamlEntry* entry = root_.entry("extends")) {
+      reader_.error_at_key(*entry, "extends stands in a file, and is followed before --set");
     }
     read_header();
     read_measure();
     read_limits();
-    experiment_.problems = read_problems(root_, experiment_, reader_);
+    const Index most = experiment_.limits.max_cells;
+    experiment_.problems = read_problems(root_, most, reader_);
     if (const YamlNode* node = root_.find("variants")) {
-      experiment_.variants = read_variants(*node, variants_, experiment_.limits.max_cells, reader_);
+      experiment_.variants = read_variants(*node, variants_, most, reader_);
     }
-    check_number_of_cells();
+    if (number_of_cells_fits()) {
+      experiment_.cells = read_cells(root_.find("where"), experiment_, variants_, reader_);
+    }
     return experiment_;
   }
 
  private:
   void read_header() {
+    const Section& keys = config_keys();
     if (const YamlNode* node = root_.find("longattn")) {
-      reader_.integer(*node, "longattn (the version of the config format)", {1, 1});
+      reader_.integer(*node, keys.key("longattn"));
     }
     if (const YamlNode* node = root_.find("name")) {
-      if (const auto name = reader_.text(*node, "name")) {
-        const bool plain = name->size() <= 64 && name->front() != '.' &&
-                           name->find_first_not_of(
-                               "abcdefghijklmnopqrstuvwxyz"
-                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == std::string::npos;
+      if (const auto name = reader_.text(*node, keys.key("name"))) {
+        const bool plain = name->size() <= kLongestName && name->front() != '.' &&
+                           name->find_first_not_of(kNameCharacters) == std::string::npos;
         if (!plain) {
-          reader_.error(*node, fmt::format("name is '{}', expected at most 64 letters, digits and "
+          reader_.error(*node, fmt::format("name is '{}', expected at most {} letters, digits and "
                                            "_ . -, because it names a folder",
-                                           printable(name->substr(0, 80))));
+                                           printable(name->substr(0, 80)), kLongestName));
         }
         experiment_.name = *name;
       }
     }
     if (const YamlNode* node = root_.find("description")) {
-      experiment_.description = reader_.text(*node, "description").value_or("");
+      experiment_.description = reader_.text(*node, keys.key("description")).value_or("");
     }
     if (const YamlNode* node = root_.find("seed")) {
-      experiment_.seed =
-          static_cast<std::uint64_t>(reader_.integer(*node, "seed", {0, 0x1p62}).value_or(1));
+      const auto seed = reader_.integer(*node, keys.key("seed"));
+      experiment_.seed = static_cast<std::uint64_t>(seed.value_or(1));
     }
     if (const YamlNode* node = root_.find("threads")) {
-      for (const auto& [count, at] : reader_.integers(*node, "threads", {1, 1024})) {
+      for (const auto& [count, at] : reader_.integers(*node, keys.key("threads"))) {
         experiment_.threads.push_back(static_cast<int>(count));
       }
     } else {
@@ -75,59 +79,64 @@ class ExperimentReader {
     }
   }
 
+  // The map of a section, or nullptr.
+  const YamlNode* section(const char* name, const Section& keys) {
+    const YamlNode* map = root_.find(name);
+    return map != nullptr && reader_.check_keys(*map, keys.name, keys.names()) ? map : nullptr;
+  }
+
   void read_measure() {
-    const YamlNode* map = root_.find("measure");
-    static const std::vector<std::string> kKeys = {"rounds", "min_time", "error_rows", "seeds",
-                                                   "time",   "memory",   "error",      "patterns"};
-    if (map == nullptr || !reader_.check_keys(*map, "measure", kKeys)) return;
+    const Section& keys = measure_keys();
+    const YamlNode* map = section("measure", keys);
+    if (map == nullptr) return;
     Measure& m = experiment_.measure;
-    if (const YamlNode* n = map->find("rounds")) {
-      m.rounds = reader_.integer(*n, "rounds", {1, 1000}).value_or(m.rounds);
+    for (const auto& [key, count] :
+         {std::pair<const char*, Index*>{"rounds", &m.rounds}, {"error_rows", &m.error_rows},
+                                     {"seeds", &m.seeds}}) {
+      if (const YamlNode* n = map->find(key)) {
+        *count = reader_.integer(*n, keys.key(key)).value_or(*count);
+      }
     }
     if (const YamlNode* n = map->find("min_time")) {
-      m.min_time_s = reader_.duration(*n, "min_time").value_or(m.min_time_s);
-    }
-    if (const YamlNode* n = map->find("error_rows")) {
-      m.error_rows = reader_.integer(*n, "error_rows", {1, 1e6}).value_or(m.error_rows);
-    }
-    if (const YamlNode* n = map->find("seeds")) {
-      m.seeds = reader_.integer(*n, "seeds", {1, 1000}).value_or(m.seeds);
+      m.min_time_s = reader_.duration(*n, keys.key("min_time")).value_or(m.min_time_s);
     }
     for (const auto& [key, flag] : {std::pair<const char*, bool*>{"time", &m.time},
                                     {"memory", &m.memory},
                                     {"error", &m.error},
                                     {"patterns", &m.patterns}}) {
-      if (const YamlNode* n = map->find(key)) *flag = reader_.boolean(*n, key).value_or(*flag);
+      if (const YamlNode* n = map->find(key)) {
+        *flag = reader_.boolean(*n, keys.key(key)).value_or(*flag);
+      }
     }
   }
 
   void read_limits() {
-    const YamlNode* map = root_.find("limits");
-    static const std::vector<std::string> kKeys = {"time", "memory", "max_cells"};
-    if (map == nullptr || !reader_.check_keys(*map, "limits", kKeys)) return;
+    const Section& keys = limits_keys();
+    const YamlNode* map = section("limits", keys);
+    if (map == nullptr) return;
     Limits& limits = experiment_.limits;
     if (const YamlNode* n = map->find("time")) {
-      limits.time_s = reader_.duration(*n, "time").value_or(limits.time_s);
+      limits.time_s = reader_.duration(*n, keys.key("time")).value_or(limits.time_s);
     }
     if (const YamlNode* n = map->find("memory")) {
-      limits.memory_bytes = reader_.size(*n, "memory").value_or(limits.memory_bytes);
+      limits.memory_bytes = reader_.size(*n, keys.key("memory")).value_or(limits.memory_bytes);
     }
     if (const YamlNode* n = map->find("max_cells")) {
-      limits.max_cells = reader_.integer(*n, "max_cells", {1, 1e6}).value_or(limits.max_cells);
+      limits.max_cells = reader_.integer(*n, keys.key("max_cells")).value_or(limits.max_cells);
     }
   }
 
-  void check_number_of_cells() {
+  bool number_of_cells_fits() {
     const double cells = static_cast<double>(experiment_.problems.size()) *
                          static_cast<double>(experiment_.variants.size()) *
                          static_cast<double>(experiment_.threads.size());
-    if (cells > static_cast<double>(experiment_.limits.max_cells)) {
-      reader_.error(root_,
-                    fmt::format("{:.0f} cells ({} inputs x lengths, {} variants, {} thread "
-                                "counts), limits.max_cells is {}",
-                                cells, experiment_.problems.size(), experiment_.variants.size(),
-                                experiment_.threads.size(), experiment_.limits.max_cells));
-    }
+    if (cells <= static_cast<double>(experiment_.limits.max_cells)) return true;
+    reader_.error(root_,
+                  fmt::format("{:.0f} cells ({} inputs x shapes x lengths, {} variants, {} thread "
+                              "counts), limits.max_cells is {}",
+                              cells, experiment_.problems.size(), experiment_.variants.size(),
+                              experiment_.threads.size(), experiment_.limits.max_cells));
+    return false;
   }
 
   const YamlNode& root_;
@@ -138,8 +147,9 @@ class ExperimentReader {
 
 }  // namespace
 
-Experiment read_experiment(const std::string& path, std::span<const Variant* const> variants) {
-  YamlDocument document = read_yaml(path);
+Experiment read_experiment(const std::string& path, std::span<const Variant* const> variants,
+                           std::span<const std::string> overrides) {
+  ConfigDocument document = read_document(path, overrides);
   Experiment experiment = ExperimentReader(document, variants).read();
   document.diagnostics.throw_if_any();
   return experiment;

@@ -39,21 +39,30 @@ struct ProblemRequest {
   Problem problem;
 };
 
-/// A config file, checked and resolved.
+/// One combination, by indices into an Experiment.
+struct CellRequest {
+  size_t problem, variant;
+  int threads;
+};
+
+/// A config, checked and resolved.
 struct Experiment {
   std::string name, description;
-  std::string path, text;  ///< the file and its bytes
+  std::string path, text;  ///< the file, and what it says (ConfigDocument::text)
   std::vector<ProblemRequest> problems;
   std::vector<VariantRequest> variants;
   std::vector<int> threads;
+  std::vector<CellRequest> cells;  ///< in the order problem, variant, threads
   Measure measure;
   Limits limits;
   std::uint64_t seed = 1;  ///< of row sampling and of the order of rounds
 };
 
-/// Reads and checks a config file. Throws IoError when it cannot be read and ConfigError when it is
-/// wrong: every unknown key, wrong type, value out of range and impossible combination, each with
-/// file:line:column, the source line and a caret.
-Experiment read_experiment(const std::string& path, std::span<const Variant* const> variants);
+/// Reads and checks a config file, on which `overrides` (key=value) are put as read_document says.
+/// Throws IoError when it cannot be read and ConfigError when it is wrong: every unknown key, wrong
+/// type, value out of range and impossible combination, each with file:line:column, the source line
+/// and a caret.
+Experiment read_experiment(const std::string& path, std::span<const Variant* const> variants,
+                           std::span<const std::string> overrides = {});
 
 }  // namespace longattn

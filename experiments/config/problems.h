@@ -8,10 +8,8 @@
 
 namespace longattn {
 
-/// Reads `inputs` and `problem` of a config: every input at every length, in that order. Mistakes
-/// become diagnostics. Of each trace the tensors are read, because shapes, type, scale and
-/// causality come from there. `experiment` has its path and its limits already.
-std::vector<ProblemRequest> read_problems(const YamlNode& root, const Experiment& experiment,
-                                          ConfigReader& reader);
+/// Reads `inputs` and `problem` of a config: every input in every shape at every length, in that
+/// order. Mistakes become diagnostics. More than `most` of them are refused.
+std::vector<ProblemRequest> read_problems(const YamlNode& root, Index most, ConfigReader& reader);
 
 }  // namespace longattn

@@ -4,8 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <filesystem>
 #include <set>
 
 #include "core/error.h"
@@ -14,11 +14,6 @@
 
 namespace longattn {
 namespace {
-
-constexpr std::array<std::pair<std::string_view, double>, 3> kTimes = {
-    {{"ms", 1e-3}, {"s", 1}, {"m", 60}}};
-constexpr std::array<std::pair<std::string_view, double>, 6> kSizes = {
-    {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}}};
 
 // One reader of numbers for options and for the rest of a config: decimal, no 010, 0x10 or 1_000.
 std::optional<OptionValue> parse(OptionType type, Bounds bounds, std::string_view text) {
@@ -47,6 +42,39 @@ void ConfigReader::error(const YamlNode& at, std::string message, std::string hi
                          std::vector<std::string> notes) {
   diagnostics_.add(
       {at.position, at.width(), std::move(message), std::move(hint), std::move(notes)});
+}
+
+void ConfigReader::error_within(const YamlNode& text, size_t offset, size_t width,
+                                std::string message, std::string hint,
+                                std::vector<std::string> notes) {
+  const std::string_view whole = text.text;
+  Position at = text.position;
+  const auto& lines = diagnostics_.source(at).lines;
+  const auto line = static_cast<size_t>(at.line - 1);
+  // A text in quotes with escapes, or of several lines, stands otherwise in the file than in
+  // memory.
+  size_t column = 0;
+  for (int n = 1; line < lines.size() && n < at.column && column < lines[line].size(); ++n) {
+    column += std::max<size_t>(decode_utf8(std::string_view(lines[line]).substr(column)).bytes, 1);
+  }
+  column += text.quoted ? 1 : 0;
+  if (line >= lines.size() || lines[line].compare(column, whole.size(), whole) != 0) {
+    notes.insert(
+        notes.begin(),
+        fmt::format("at '{}' in '{}'", printable(whole.substr(offset, width)), printable(whole)));
+    return error(text, std::move(message), std::move(hint), std::move(notes));
+  }
+  at.column += static_cast<int>(count_characters(whole.substr(0, offset)) + (text.quoted ? 1 : 0));
+  const size_t characters = count_characters(whole.substr(offset, width));
+  diagnostics_.add(
+      {at, std::max<size_t>(characters, 1), std::move(message), std::move(hint), std::move(notes)});
+}
+
+std::string ConfigReader::resolved(const YamlNode& at, const std::string& path) const {
+  const SourceText& source = diagnostics_.source(at.position);
+  const std::filesystem::path folder =
+      source.is_argument ? "" : std::filesystem::path(source.name).parent_path();
+  return (folder / path).lexically_normal().string();
 }
 
 void ConfigReader::data_error(const YamlNode& at, std::string message) {
@@ -83,44 +111,49 @@ bool ConfigReader::check_keys(const YamlNode& map, std::string_view what,
   return true;
 }
 
-void ConfigReader::expected(const YamlNode& node, std::string_view what,
-                            std::string_view expectation) {
-  error(node, fmt::format("{} is {}, expected {}", what, describe(node), expectation));
+void ConfigReader::expected(const YamlNode& node, const Key& key, std::string_view expectation) {
+  error(node, fmt::format("{} is {}, expected {}", key.called(), describe(node), expectation));
 }
 
-std::optional<Index> ConfigReader::integer(const YamlNode& node, std::string_view what,
-                                           Bounds bounds) {
+std::optional<Index> ConfigReader::integer(const YamlNode& node, const Key& key) {
   if (node.is_scalar() && !node.quoted) {
-    if (const auto value = parse(OptionType::integer, bounds, node.text)) {
+    if (const auto value = parse(OptionType::integer, key.bounds, node.text)) {
       return std::get<Index>(*value);
     }
   }
-  expected(node, what, "an integer " + range(bounds));
+  expected(node, key, "an integer " + range(key.bounds));
   return std::nullopt;
 }
 
-std::optional<double> ConfigReader::number(const YamlNode& node, std::string_view what,
-                                           Bounds bounds) {
+std::optional<double> ConfigReader::number(const YamlNode& node, const Key& key) {
   if (node.is_scalar() && !node.quoted) {
-    if (const auto value = parse(OptionType::number, bounds, node.text)) {
+    if (const auto value = parse(OptionType::number, key.bounds, node.text)) {
       return std::get<double>(*value);
     }
   }
-  expected(node, what, "a number " + range(bounds));
+  expected(node, key, "a number " + range(key.bounds));
   return std::nullopt;
 }
 
-std::optional<bool> ConfigReader::boolean(const YamlNode& node, std::string_view what) {
+std::optional<bool> ConfigReader::boolean(const YamlNode& node, const Key& key) {
   if (node.is_scalar() && !node.quoted && (node.text == "true" || node.text == "false")) {
     return node.text == "true";
   }
-  expected(node, what, "true or false");
+  expected(node, key, "true or false");
   return std::nullopt;
 }
 
-std::optional<std::string> ConfigReader::text(const YamlNode& node, std::string_view what) {
+std::optional<std::string> ConfigReader::text(const YamlNode& node, const Key& key) {
   if (node.is_scalar() && !node.text.empty()) return node.text;
-  expected(node, what, "text");
+  expected(node, key, "text");
+  return std::nullopt;
+}
+
+std::optional<std::string> ConfigReader::choice(const YamlNode& node, const Key& key) {
+  if (node.is_scalar() && std::ranges::find(key.choices, node.text) != key.choices.end()) {
+    return node.text;
+  }
+  expected(node, key, fmt::format("one of {}", fmt::join(key.choices, ", ")));
   return std::nullopt;
 }
 
@@ -138,35 +171,34 @@ std::optional<double> ConfigReader::with_unit(
   return std::nullopt;
 }
 
-std::optional<double> ConfigReader::duration(const YamlNode& node, std::string_view what) {
-  const auto seconds = with_unit(node, kTimes);
-  if (!seconds) expected(node, what, "a duration such as 20ms, 60s or 2m");
+std::optional<double> ConfigReader::duration(const YamlNode& node, const Key& key) {
+  const auto seconds = with_unit(node, kTimeUnits);
+  if (!seconds) expected(node, key, "a duration such as 20ms, 60s or 2m");
   return seconds;
 }
 
-std::optional<double> ConfigReader::size(const YamlNode& node, std::string_view what) {
-  const auto bytes = with_unit(node, kSizes);
-  if (!bytes) expected(node, what, "a size such as 512MiB, 8GiB or 2GB");
+std::optional<double> ConfigReader::size(const YamlNode& node, const Key& key) {
+  const auto bytes = with_unit(node, kSizeUnits);
+  if (!bytes) expected(node, key, "a size such as 512MiB, 8GiB or 2GB");
   return bytes;
 }
 
 std::vector<std::pair<Index, const YamlNode*>> ConfigReader::integers(const YamlNode& node,
-                                                                      std::string_view what,
-                                                                      Bounds bounds) {
+                                                                      const Key& key) {
   std::vector<std::pair<Index, const YamlNode*>> values;
   if (!node.is_list()) {
-    if (const auto value = integer(node, what, bounds)) values.emplace_back(*value, &node);
+    if (const auto value = integer(node, key)) values.emplace_back(*value, &node);
     return values;
   }
   if (node.items.empty()) {
-    error(node, fmt::format("{}: the list is empty, expected at least one integer", what));
+    error(node, fmt::format("{}: the list is empty, expected at least one integer", key.called()));
   }
   std::set<Index> seen;
   for (const YamlNode& item : node.items) {
-    const auto value = integer(item, what, bounds);
+    const auto value = integer(item, key);
     if (!value) continue;
     if (!seen.insert(*value).second) {
-      error(item, fmt::format("{} {} stands in the list twice", what, *value));
+      error(item, fmt::format("{} {} stands in the list twice", key.called(), *value));
     } else {
       values.emplace_back(*value, &item);
     }

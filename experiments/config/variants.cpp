@@ -8,15 +8,10 @@
 
 #include "core/error.h"
 #include "core/io/text.h"
+#include "experiments/config/settings.h"
 
 namespace longattn {
 namespace {
-
-// One option with the values that it takes.
-struct Axis {
-  const Option* option;
-  std::vector<std::string> values;
-};
 
 std::vector<std::string> option_names(const Variant& variant) {
   std::vector<std::string> names;
@@ -27,11 +22,10 @@ std::vector<std::string> option_names(const Variant& variant) {
 class VariantReader {
  public:
   VariantReader(std::span<const Variant* const> table, Index most, ConfigReader& reader)
-      : table_(table), most_(static_cast<double>(most)), reader_(reader) {}
+      : table_(table), most_(most), reader_(reader) {}
 
   void read(const YamlNode& node) {
-    static const YamlNode kNoOptions;
-    if (node.is_scalar()) return read_options(node, find(node, node.text), kNoOptions);
+    if (node.is_scalar()) return read_options(node, find(node, node.text), {});
     if (!node.is_map() || node.entries.size() != 1) {
       reader_.error(node,
                     fmt::format("a variant is {}, expected a name, or one name with its "
@@ -64,63 +58,39 @@ class VariantReader {
 
   void read_options(const YamlNode& at, const Variant* variant, const YamlNode& map) {
     if (variant == nullptr) return;
-    std::vector<Axis> axes;
-    if (map.kind != YamlNode::Kind::null) {
-      std::vector<std::string> known = option_names(*variant);
-      known.push_back("sweep");
-      if (!reader_.check_keys(map, variant->name, known)) return;
-      for (const YamlEntry& entry : map.entries) {
-        if (entry.key == "sweep") {
-          read_sweep(*variant, entry.value, axes);
-        } else {
-          add_axis(*variant, entry, {&entry.value}, axes);
-        }
+    static const YamlNode kNoOptions{.kind = YamlNode::Kind::map};
+    const std::vector<Setting> settings =
+        read_settings(map.kind == YamlNode::Kind::null ? kNoOptions : map, variant->name,
+                      option_names(*variant), most_, reader_);
+    counted_ += static_cast<Index>(settings.size());
+    if (counted_ > most_) {
+      if (counted_ - static_cast<Index>(settings.size()) <= most_) {
+        reader_.error(at, fmt::format("{} with {} settings makes {} in all; limits.max_cells is {}",
+                                      variant->name, settings.size(), counted_, most_));
       }
-    }
-    expand(at, *variant, axes);
-  }
-
-  void read_sweep(const Variant& variant, const YamlNode& map, std::vector<Axis>& axes) {
-    if (!reader_.check_keys(map, "sweep", option_names(variant))) return;
-    for (const YamlEntry& entry : map.entries) {
-      if (!entry.value.is_list() || entry.value.items.empty()) {
-        reader_.error(entry.value, fmt::format("sweep over '{}' is {}, expected a list of values",
-                                               printable(entry.key), describe(entry.value)));
-        continue;
-      }
-      std::vector<const YamlNode*> values;
-      for (const YamlNode& item : entry.value.items) values.push_back(&item);
-      add_axis(variant, entry, values, axes);
-    }
-  }
-
-  void add_axis(const Variant& variant, const YamlEntry& entry,
-                const std::vector<const YamlNode*>& values, std::vector<Axis>& axes) {
-    const auto option = std::ranges::find(variant.options, entry.key, &Option::name);
-    if (option == variant.options.end()) return;  // already reported as an unknown key
-    const bool taken =
-        std::ranges::any_of(axes, [&](const Axis& axis) { return axis.option == &*option; });
-    if (taken) {
-      reader_.error_at_key(
-          entry, fmt::format("option '{}' is given twice, alone and in sweep", entry.key));
       return;
     }
-    Axis axis{&*option, {}};
-    for (const YamlNode* value : values) {
-      if (const auto text = option_text(*value, *option)) {
+    for (const Setting& setting : settings) read_setting(at, *variant, setting);
+  }
+
+  void read_setting(const YamlNode& at, const Variant& variant, const Setting& setting) {
+    std::vector<std::pair<std::string, std::string>> given;
+    for (const Setting::Value& value : setting.values) {
+      const auto option = std::ranges::find(variant.options, value.key->key, &Option::name);
+      if (const auto text = option_text(*value.value, *option)) {
         try {
-          axis.values.push_back(to_text(parse_option(*option, *text)));
+          given.emplace_back(option->name, to_text(parse_option(*option, *text)));
         } catch (const OptionError& error) {
           std::vector<std::string> notes = {fmt::format("{}: {}", option->name, option->doc)};
-          if (value->is_list()) {
+          if (value.value->is_list() && !value.swept) {
             notes.push_back(fmt::format("to try several values, write sweep: {{{}: {}}}",
                                         option->name, printable(*text)));
           }
-          reader_.error(*value, printable(error.what()), "", notes);
+          reader_.error(*value.value, printable(error.what()), "", notes);
         }
       }
     }
-    if (!axis.values.empty()) axes.push_back(std::move(axis));
+    if (given.size() == setting.values.size()) add(at, {&variant, Options(variant.options, given)});
   }
 
   // Text in quotes is text, whatever it looks like.
@@ -156,29 +126,6 @@ class VariantReader {
     return std::nullopt;
   }
 
-  // The product of all axes, the last one fastest.
-  void expand(const YamlNode& at, const Variant& variant, const std::vector<Axis>& axes) {
-    double settings = 1;
-    for (const Axis& axis : axes) settings *= static_cast<double>(axis.values.size());
-    counted_ += settings;
-    if (counted_ > most_) {
-      if (counted_ - settings <= most_) {
-        reader_.error(at, fmt::format("{} with {:.6g} settings makes {:.6g} in all; "
-                                      "limits.max_cells is {:.0f}",
-                                      variant.name, settings, counted_, most_));
-      }
-      return;
-    }
-    for (size_t n = 0; n < static_cast<size_t>(settings); ++n) {
-      std::vector<std::pair<std::string, std::string>> given;
-      size_t rest = n;
-      for (size_t a = axes.size(); a-- > 0; rest /= axes[a].values.size()) {
-        given.emplace_back(axes[a].option->name, axes[a].values[rest % axes[a].values.size()]);
-      }
-      add(at, {&variant, Options(variant.options, given)});
-    }
-  }
-
   void add(const YamlNode& at, VariantRequest request) {
     std::string settings(request.variant->name);
     for (const auto& [name, value] : request.options.all()) {
@@ -192,9 +139,9 @@ class VariantReader {
   }
 
   const std::span<const Variant* const> table_;
-  const double most_;
+  const Index most_;
   ConfigReader& reader_;
-  double counted_ = 0;
+  Index counted_ = 0;
   std::set<std::string> taken_;
   std::vector<VariantRequest> requests_;
 };

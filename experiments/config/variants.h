@@ -8,9 +8,9 @@
 
 namespace longattn {
 
-/// Reads the `variants` list: each entry a name, or a map of one name to its options, in which
-/// `sweep` maps options to lists of values and stands for their product. More than `most` settings
-/// in all are counted and refused before they are made. Mistakes become diagnostics.
+/// Reads the `variants` list: each entry a name, or a map of one name to its options, which stands
+/// for one or more settings (settings.h). More than `most` settings in all are refused. Mistakes
+/// become diagnostics.
 std::vector<VariantRequest> read_variants(const YamlNode& list,
                                           std::span<const Variant* const> table, Index most,
                                           ConfigReader& reader);

@@ -1,21 +1,18 @@
 #include "experiments/config/yaml_tree.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <deque>
+#include <filesystem>
 #include <sstream>
 #include <unordered_map>
 
+#include "core/io/file.h"
 #include "core/io/text.h"
 
 namespace longattn {
@@ -47,38 +44,52 @@ std::string normalised(std::string_view text) {
   return result;
 }
 
-// Where a file is wrong as a whole: the error is told alone.
+// Where a text is wrong as a whole: the error is told alone.
 class Refusal {
  public:
-  Refusal(const std::string& path, const std::vector<std::string>& lines)
-      : path_(path), lines_(lines) {}
+  Refusal(const SourceText& text, int source) : text_(text), source_(source) {}
 
   [[noreturn]] void operator()(Position position, std::string message, std::string hint = "",
                                std::vector<std::string> notes = {}) const {
-    Diagnostics diagnostics(path_, lines_);
+    Diagnostics diagnostics;
+    position.source = diagnostics.add_source(text_);
     diagnostics.add({position, 1, std::move(message), std::move(hint), std::move(notes)});
     throw ConfigError(diagnostics.render());
   }
   // yaml-cpp counts from 0, and columns in bytes.
   Position position(const YAML::Mark& mark) const {
-    if (mark.is_null() || mark.line < 0) return {};
+    if (mark.is_null() || mark.line < 0) return {0, 0, source_};
     const auto line = static_cast<size_t>(mark.line);
-    if (line >= lines_.size()) return end();
+    if (line >= lines().size()) return end();
     const auto column = static_cast<size_t>(std::max(0, mark.column));
-    return {
-        mark.line + 1,
-        static_cast<int>(count_characters(std::string_view(lines_[line]).substr(0, column)) + 1)};
+    const std::string_view before = std::string_view(lines()[line]).substr(0, column);
+    return {mark.line + 1, static_cast<int>(count_characters(before) + 1), source_};
   }
   Position end() const {
-    if (lines_.empty()) return {};
-    return {static_cast<int>(lines_.size()), static_cast<int>(count_characters(lines_.back()) + 1)};
+    if (lines().empty()) return {0, 0, source_};
+    return {static_cast<int>(lines().size()),
+            static_cast<int>(count_characters(lines().back()) + 1), source_};
   }
-  const std::vector<std::string>& lines() const { return lines_; }
+  const std::vector<std::string>& lines() const { return text_.lines; }
 
  private:
-  const std::string& path_;
-  const std::vector<std::string>& lines_;
+  const SourceText text_;
+  const int source_;
 };
+
+size_t count_nodes(const YamlNode& node) {
+  size_t count = 1;
+  for (const YamlNode& item : node.items) count += count_nodes(item);
+  for (const YamlEntry& entry : node.entries) count += count_nodes(entry.value);
+  return count;
+}
+
+int height(const YamlNode& node) {
+  int below = 0;
+  for (const YamlNode& item : node.items) below = std::max(below, height(item));
+  for (const YamlEntry& entry : node.entries) below = std::max(below, height(entry.value));
+  return below + (node.is_list() || node.is_map() ? 1 : 0);
+}
 
 // Builds the tree. Parents are addressed through a stack of pointers into it: a node's address is
 // stable while it is open, because only the innermost open container grows.
@@ -91,20 +102,23 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
-    value(mark, {.kind = YamlNode::Kind::null});
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    remember(mark, anchor, value(mark, {.kind = YamlNode::Kind::null}));
   }
-  void OnAnchor(const YAML::Mark& mark, const std::string& name) override {
-    refuse_(refuse_.position(mark), fmt::format("anchor '&{}'", printable(name)), "not taken here",
-            {"anchors and aliases are refused; write the value out at each place"});
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    const auto found = anchored_.find(anchor);
+    if (found == anchored_.end()) {
+      refuse_(refuse_.position(mark), "an alias within what it stands for, a circle");
+    }
+    const int deep = static_cast<int>(open_.size()) + height(found->second);
+    if (deep > kYamlMaxDepth) refuse_depth(refuse_.position(mark));
+    spend(mark, found->second);
+    YamlNode* node = value(mark, found->second);
+    if (node != nullptr) node->position = found->second.position;
   }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    refuse_(refuse_.position(mark), "an alias ('*name')", "not taken here",
-            {"anchors and aliases are refused; write the value out at each place",
-             "text that starts with * or & needs quotes"});
-  }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
+  void OnScalar(const YAML::Mark& before, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& text) override {
+    const YAML::Mark mark = after_anchor(before);
     check_tag(mark, tag);
     const bool quoted = tag == "!" && starts_quoted(mark);
     if (tag == "!" && !quoted) refuse_tag(mark, tag);
@@ -112,25 +126,28 @@ class TreeBuilder : public YAML::EventHandler {
       refuse_(refuse_.position(mark), "a quote that is never closed");
     }
     // As in the YAML core schema, a plain ~ or null is nothing.
-    if (!quoted && (text.empty() || text == "~" || text == "null")) return OnNull(mark, 0);
-    value(mark, {.kind = YamlNode::Kind::scalar, .text = text, .quoted = quoted});
+    if (!quoted && (text.empty() || text == "~" || text == "null")) return OnNull(mark, anchor);
+    remember(mark, anchor,
+             value(mark, {.kind = YamlNode::Kind::scalar, .text = text, .quoted = quoted}));
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
     check_tag(mark, tag);
-    open(mark, YamlNode::Kind::list);
+    open(mark, YamlNode::Kind::list, anchor);
   }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
     check_tag(mark, tag);
-    open(mark, YamlNode::Kind::map);
+    open(mark, YamlNode::Kind::map, anchor);
   }
-  void OnSequenceEnd() override { open_.pop_back(); }
-  void OnMapEnd() override { open_.pop_back(); }
+  void OnSequenceEnd() override { close(); }
+  void OnMapEnd() override { close(); }
 
  private:
   struct Open {
     YamlNode* node;
+    YAML::Mark mark;
+    YAML::anchor_t anchor;
     bool awaits_value = false;                       // of a map: the key has been read
     bool drop_value = false;                         // of a map: the key was there already
     std::unordered_map<std::string, size_t> keys{};  // of a map: index in entries
@@ -171,13 +188,45 @@ class TreeBuilder : public YAML::EventHandler {
     }
   }
 
-  void open(const YAML::Mark& mark, YamlNode::Kind kind) {
-    if (static_cast<int>(open_.size()) >= kYamlMaxDepth) {
-      const Position at = refuse_.position(mark);
-      refuse_(at, fmt::format("nested deeper than {} at {}:{}", kYamlMaxDepth, at.line, at.column));
-    }
+  [[noreturn]] void refuse_depth(Position at) const {
+    refuse_(at, fmt::format("nested deeper than {} at {}:{}", kYamlMaxDepth, at.line, at.column));
+  }
+
+  void open(const YAML::Mark& mark, YamlNode::Kind kind, YAML::anchor_t anchor) {
+    if (static_cast<int>(open_.size()) >= kYamlMaxDepth) refuse_depth(refuse_.position(mark));
     YamlNode* node = value(mark, {.kind = kind});
-    open_.push_back({node});
+    open_.push_back({node, mark, anchor});
+  }
+  void close() {
+    const Open closed = std::move(open_.back());
+    open_.pop_back();
+    remember(closed.mark, closed.anchor, closed.node);
+  }
+
+  // Aliases are copies: a few of them can stand for more nodes than any memory holds.
+  void spend(const YAML::Mark& mark, const YamlNode& node) {
+    copied_ += count_nodes(node);
+    if (copied_ <= kYamlMaxCopies) return;
+    refuse_(refuse_.position(mark),
+            fmt::format("anchors and aliases stand for more than {} values", kYamlMaxCopies));
+  }
+  void remember(const YAML::Mark& mark, YAML::anchor_t anchor, const YamlNode* node) {
+    if (anchor == 0 || node == nullptr) return;
+    spend(mark, *node);
+    anchored_[anchor] = *node;
+  }
+  // The mark of a node with an anchor is the anchor's; what it names stands behind, mostly.
+  YAML::Mark after_anchor(YAML::Mark mark) const {
+    const auto& lines = refuse_.lines();
+    const auto line = static_cast<size_t>(mark.line), column = static_cast<size_t>(mark.column);
+    if (line >= lines.size() || column >= lines[line].size() || lines[line][column] != '&') {
+      return mark;
+    }
+    const size_t space = lines[line].find_first_of(" \t", column);
+    const size_t content = lines[line].find_first_not_of(" \t", space);
+    if (space == std::string::npos || content == std::string::npos) return mark;
+    mark.column = static_cast<int>(content);
+    return mark;
   }
 
   // Puts the node where the next one belongs, as a key or as a value.
@@ -201,30 +250,30 @@ class TreeBuilder : public YAML::EventHandler {
     return &target;
   }
 
-  // yaml-cpp takes a long run of opening brackets for keys of maps: it is told as what it is.
-  void refuse_deep_brackets() const {
-    int depth = 0;
+  // yaml-cpp takes a long run of opening brackets, and one that is never closed, for keys of maps:
+  // they are told as what they are.
+  void refuse_brackets() const {
+    std::vector<Position> unclosed;
     for (size_t line = 0; line < refuse_.lines().size(); ++line) {
       const std::string& text = refuse_.lines()[line];
       for (size_t column = 0; column < text.size(); ++column) {
-        if (text[column] == '[' || text[column] == '{') ++depth;
-        if (text[column] == ']' || text[column] == '}') --depth;
-        if (depth <= kYamlMaxDepth) continue;
-        const Position at{static_cast<int>(line + 1), static_cast<int>(column + 1)};
-        refuse_(at,
-                fmt::format("nested deeper than {} at {}:{}", kYamlMaxDepth, at.line, at.column));
+        if ((text[column] == ']' || text[column] == '}') && !unclosed.empty()) unclosed.pop_back();
+        if (text[column] != '[' && text[column] != '{') continue;
+        unclosed.push_back({static_cast<int>(line + 1), static_cast<int>(column + 1)});
+        if (unclosed.size() > kYamlMaxDepth) refuse_depth(unclosed.back());
       }
     }
+    if (!unclosed.empty()) refuse_(unclosed.back(), "a bracket that is never closed");
   }
 
   void add_key(Open& parent, const YamlNode& key) {
     if (!key.is_scalar()) {
-      refuse_deep_brackets();
+      refuse_brackets();
       refuse_(key.position, fmt::format("{} stands as a key", describe(key)), "keys are words");
     }
     if (key.text == "<<" && !key.quoted) {
       refuse_(key.position, "merge key '<<'", "not taken here",
-              {"merge keys are refused; write the keys out"});
+              {"merge keys are refused; to build on another file, write extends: other.yaml"});
     }
     parent.awaits_value = true;
     const auto [found, added] = parent.keys.emplace(key.text, parent.node->entries.size());
@@ -247,6 +296,8 @@ class TreeBuilder : public YAML::EventHandler {
   std::deque<YamlNode>
       dropped_;  // values of duplicate keys: read, so that their own keys are checked
   std::vector<Open> open_;
+  std::unordered_map<YAML::anchor_t, YamlNode> anchored_;  // what is complete
+  size_t copied_ = 0;                                      // nodes in there and in aliases
   int events_ = 0;
 };
 
@@ -259,13 +310,14 @@ std::string syntax_message(const YAML::ParserException& error, std::string_view 
   return fmt::format("not valid YAML: {}", printable(error.msg));
 }
 
-void check_characters(const std::string& raw, const std::string& text, const Refusal& refuse) {
+void check_characters(std::string_view raw, const std::string& text, int column,
+                      const Refusal& refuse) {
   if (const Index offset = find_invalid_utf8(raw); offset >= 0) {
     const bool utf16 = raw.starts_with("\xff\xfe") || raw.starts_with("\xfe\xff");
     refuse({}, fmt::format("not UTF-8 at byte {}", static_cast<size_t>(offset)),
            utf16 ? "this looks like UTF-16; save the file as UTF-8" : "");
   }
-  int line = 1, column = 1;
+  int line = 1;
   for (size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
     // Yaml-cpp takes byte 4 for the end of the file, and would drop the rest in silence.
@@ -300,52 +352,16 @@ void parse(const std::string& text, TreeBuilder& builder, const Refusal& refuse,
   }
 }
 
-class File {
- public:
-  explicit File(const std::string& path)
-      : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (descriptor_ < 0) fail("cannot be opened");
-  }
-  ~File() { ::close(descriptor_); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  std::string read() {
-    struct stat status {};
-    if (::fstat(descriptor_, &status) != 0) fail("cannot be examined");
-    if (S_ISDIR(status.st_mode)) throw IoError(name() + ": is a folder, expected a YAML file");
-    if (!S_ISREG(status.st_mode)) throw IoError(name() + ": is not a regular file");
-    if (static_cast<size_t>(status.st_size) > kYamlMaxBytes) too_large(status.st_size);
-    std::string text;
-    char buffer[1 << 16];
-    for (;;) {
-      const ssize_t got = ::read(descriptor_, buffer, sizeof buffer);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) fail("cannot be read");
-      if (got == 0) return text;
-      text.append(buffer, static_cast<size_t>(got));
-      if (text.size() > kYamlMaxBytes) too_large(static_cast<long long>(text.size()));  // it grows
-    }
-  }
-
- private:
-  std::string name() const { return printable(path_); }
-  [[noreturn]] void fail(const char* what) const {
-    throw IoError(fmt::format("{}: {}: {}", name(), what, std::strerror(errno)));
-  }
-  [[noreturn]] void too_large(long long size) const {
-    throw ConfigError(
-        fmt::format("error: {}: {} bytes, a config has at most {}", name(), size, kYamlMaxBytes));
-  }
-  const std::string& path_;
-  int descriptor_;
-};
-
 }  // namespace
 
-const YamlNode* YamlNode::find(std::string_view key) const {
+const YamlEntry* YamlNode::entry(std::string_view key) const {
   const auto found = std::ranges::find(entries, key, &YamlEntry::key);
-  return found == entries.end() ? nullptr : &found->value;
+  return found == entries.end() ? nullptr : &*found;
+}
+
+const YamlNode* YamlNode::find(std::string_view key) const {
+  const YamlEntry* found = entry(key);
+  return found == nullptr ? nullptr : &found->value;
 }
 
 size_t YamlNode::width() const {
@@ -369,17 +385,33 @@ std::string describe(const YamlNode& node) {
   return node.quoted ? fmt::format("the quoted text \"{}\"", shown) : fmt::format("'{}'", shown);
 }
 
-YamlDocument parse_yaml(std::string text, const std::string& path) {
-  const std::string clean = normalised(text);
-  const std::vector<std::string> lines = split_lines(clean);
-  const Refusal refuse(path, lines);
-  check_characters(text, clean, refuse);
-  Diagnostics diagnostics(path, lines);
+YamlNode parse_yaml(const YamlText& text, Diagnostics& diagnostics) {
+  const std::string clean = normalised(text.text);
+  const SourceText source{text.name, split_lines(text.argument + clean), !text.argument.empty()};
+  const Refusal refuse(source, diagnostics.add_source(source));
+  const auto before = static_cast<int>(count_characters(text.argument));
+  check_characters(text.text, clean, before + 1, refuse);
   TreeBuilder builder(refuse, diagnostics);
-  parse(clean, builder, refuse, diagnostics);
-  return {path, std::move(text), builder.take(), std::move(diagnostics)};
+  // Blanks in the place of what is not YAML, for the columns.
+  parse(std::string(text.argument.size(), ' ') + clean, builder, refuse, diagnostics);
+  YamlNode root = builder.take();
+  root.position.source = refuse.end().source;  // also of nothing
+  return root;
 }
 
-YamlDocument read_yaml(const std::string& path) { return parse_yaml(File(path).read(), path); }
+std::string read_yaml_text(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    throw IoError(fmt::format("{}: is a folder, expected a YAML file", printable(path)));
+  }
+  const InputFile file(path);
+  if (static_cast<size_t>(file.size()) > kYamlMaxBytes) {
+    throw ConfigError(fmt::format("error: {}: {} bytes, a config has at most {}", printable(path),
+                                  file.size(), kYamlMaxBytes));
+  }
+  std::string text(static_cast<size_t>(file.size()), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
 
 }  // namespace longattn

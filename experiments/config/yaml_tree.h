@@ -23,6 +23,7 @@ struct YamlNode {
 
   /// The value of a key, or nullptr.
   const YamlNode* find(std::string_view key) const;
+  const YamlEntry* entry(std::string_view key) const;
   /// Characters that a caret below this value underlines.
   size_t width() const;
   bool is_scalar() const { return kind == Kind::scalar; }
@@ -40,28 +41,29 @@ struct YamlEntry {
 /// What one found, for messages: "a list", "the text 'yes'", "nothing".
 std::string describe(const YamlNode& node);
 
-/// A YAML file as a tree.
-struct YamlDocument {
-  std::string path;  ///< as given
-  std::string text;  ///< the bytes of the file
-  YamlNode root;
-  Diagnostics diagnostics;  ///< duplicate keys, to be told with all that a reader finds
-};
-
-/// Largest file, deepest nesting and most events that are read.
+/// Largest file, deepest nesting, most events, and most values that anchors and aliases stand for.
 inline constexpr size_t kYamlMaxBytes = size_t{1} << 20;
 inline constexpr int kYamlMaxDepth = 32;
 inline constexpr int kYamlMaxEvents = 200'000;
+inline constexpr size_t kYamlMaxCopies = 10'000;
 
-/// Reads one YAML document. Byte order mark and Windows line ends are accepted. Refused with a
-/// position: what is not UTF-8 or holds control characters, syntax errors, tags (a config never
-/// runs code), anchors, aliases, merge keys, a second document, and files beyond the limits above.
-/// Of two equal keys in a map the first is kept and a diagnostic is left. Throws ConfigError;
-/// IoError when the file cannot be read. Only regular files are opened for reading: a FIFO, folder
-/// or device is an IoError at once.
-YamlDocument read_yaml(const std::string& path);
+/// What is parsed.
+struct YamlText {
+  std::string name;        ///< the path of a file, or the option of an argument
+  std::string text;        ///< YAML
+  std::string argument{};  ///< what stands before the text in an argument: "problem.lengths="
+};
 
-/// The same for text in memory; `path` is for messages.
-YamlDocument parse_yaml(std::string text, const std::string& path);
+/// Reads one YAML document and adds its text to the sources of `diagnostics`. Byte order mark and
+/// Windows line ends are accepted. An alias is a copy of what its anchor names, and keeps its
+/// place. Refused with a position: what is not UTF-8 or holds control characters, syntax errors,
+/// tags (a config never runs code), merge keys, an alias within its anchor, a second document, and
+/// what is beyond the limits above. Of two equal keys in a map the first is kept and a diagnostic
+/// is left. Throws ConfigError.
+YamlNode parse_yaml(const YamlText& text, Diagnostics& diagnostics);
+
+/// The bytes of a config file. Only regular files are read: a FIFO, folder or device is an IoError
+/// at once, as is what cannot be read. Throws ConfigError for a file that is too large.
+std::string read_yaml_text(const std::string& path);
 
 }  // namespace longattn

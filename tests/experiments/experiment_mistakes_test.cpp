@@ -31,6 +31,11 @@ Mistake measure(const char* name, std::string_view value, std::string message) {
   return {name, with_gaussian("measure: {" + std::string(value) + "}\n"), std::move(message)};
 }
 
+std::string with_name(std::string_view name) {
+  return "longattn: 1\nvariants: [plain]\nname: " + std::string(name) + "\n" +
+         std::string(kGaussian);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Scalars, ExperimentRefuses,
     ::testing::Values(
@@ -66,6 +71,9 @@ INSTANTIATE_TEST_SUITE_P(
     Whole, ExperimentRefuses,
     ::testing::Values(
         Mistake{"EmptyFile", "", "a config is nothing, expected a map"},
+        Mistake{"OnlyComments", "# longattn: 1\n\n", "a config is nothing, expected a map"},
+        Mistake{"NullRoot", "~\n", "a config is nothing, expected a map"},
+        Mistake{"TextRoot", "longattn\n", "a config is 'longattn', expected a map"},
         Mistake{"ListRoot", "[1, 2]", "a config is a list"},
         Mistake{"NextVersion", "longattn: 2\nname: t\nvariants: [plain]\n" + std::string(kGaussian),
                 "longattn (the version of the config format) is '2'"},
@@ -171,6 +179,137 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"Twice", with_variants("[tiny, tiny: {window: 8}]"), "stands in the list twice"}),
     [](const auto& test) { return test.param.name; });
 
+INSTANTIATE_TEST_SUITE_P(
+    Names, ExperimentRefuses,
+    ::testing::Values(
+        Mistake{"UpAndAway", with_name("../../x"), "name is '../../x', expected at most 64"},
+        Mistake{"Slash", with_name("a/b"), "name is 'a/b'"},
+        Mistake{"Absolute", with_name("/tmp/x"), "name is '/tmp/x'"},
+        Mistake{"Hidden", with_name(".x"), "name is '.x'"},
+        Mistake{"Dots", with_name(".."), "name is '..'"},
+        Mistake{"Emoji", with_name("\xf0\x9f\x98\x80"), "name is '\xf0\x9f\x98\x80'"},
+        Mistake{"Blank", with_name("a b"), "name is 'a b'"},
+        Mistake{"Long", with_name(std::string(300, 'x')), "expected at most 64"},
+        Mistake{"TerminalTitle", with_name("\"\\e]0;x\\a\""), "name is '\\x1b]0;x\\x07'"}),
+    [](const auto& test) { return test.param.name; });
+
+// A misspelt key is found at every depth.
+INSTANTIATE_TEST_SUITE_P(
+    UnknownKeys, ExperimentRefuses,
+    ::testing::Values(
+        Mistake{"Top", with_gaussian("measur: {}"), "did you mean 'measure'?"},
+        Mistake{"Input", config("inputs: [{gaussian: {}, lable: x}]\nproblem: {lengths: 8}"),
+                "did you mean 'label'?"},
+        Mistake{"Gaussian", config("inputs: [gaussian: {sed: 2}]\nproblem: {lengths: 8}"),
+                "did you mean 'seed'?"},
+        Mistake{"GaussianSweep",
+                config("inputs: [gaussian: {sweep: {sed: [2]}}]\nproblem: {lengths: 8}"),
+                "did you mean 'seed'?"},
+        Mistake{"Problem", with_problem("casual: true"), "did you mean 'causal'?"},
+        Mistake{"ProblemSweep", with_problem("sweep: {casual: [true]}"), "did you mean 'causal'?"},
+        Mistake{"ProblemZip", with_problem("zip: {casual: [true]}"), "did you mean 'causal'?"},
+        Mistake{"Measure", with_gaussian("measure: {mintime: 1s}"), "did you mean 'min_time'?"},
+        Mistake{"Limits", with_gaussian("limits: {maxcells: 1}"), "did you mean 'max_cells'?"},
+        Mistake{"Option", with_variants("[tiny: {patern: fixed}]"), "did you mean 'pattern'?"},
+        Mistake{"OptionSweep", with_variants("[tiny: {sweep: {patern: [fixed]}}]"),
+                "did you mean 'pattern'?"},
+        Mistake{"Sweep", with_variants("[tiny: {sweeep: {pattern: [fixed]}}]"),
+                "did you mean 'sweep'?"}),
+    [](const auto& test) { return test.param.name; });
+
+// Texts that YAML readers take for numbers, each in its own way.
+struct Trap {
+  const char* text;
+  bool integer, number;  // whether it is one here
+};
+constexpr Trap kTraps[] = {
+    {"1", true, true},
+    {"0", true, true},
+    {"010", false, false},
+    {"00", false, false},
+    {"0x10", false, false},
+    {"0o10", false, false},
+    {"0b1", false, false},
+    {"1e0", false, true},
+    {"1E-1", false, true},
+    {"4k", false, false},
+    {"1_0", false, false},
+    {"1,0", false, false},
+    {"+1", false, false},
+    {"-0", true, true},
+    {"1.", false, true},
+    {"1.0", false, true},
+    {".5", false, true},
+    {"0.5", false, true},
+    {"yes", false, false},
+    {"true", false, false},
+    {".nan", false, false},
+    {"nan", false, false},
+    {".inf", false, false},
+    {"inf", false, false},
+    {"1e400", false, false},
+    {"1 0", false, false},
+    {"9223372036854775808", false, false},
+    {"-9223372036854775809", false, false},
+    {"'1'", false, false},
+    {"", false, false},
+    {"~", false, false},
+    {"''", false, false},
+    {"1/2", false, false},
+    {"1:30", false, false},
+    {"2001-01-01", false, false},
+};
+
+TEST(Experiment, NumbersAreDecimalAndNothingElse) {
+  const TemporaryFolder folder;
+  const auto where = [](std::string text) {
+    return std::vector<std::pair<const char*, std::string>>{
+        {"integer", with_gaussian("seed: " + text)},
+        {"integers", config("inputs: [gaussian: {}]\nproblem: {lengths: 16, sweep: {head_dim: [" +
+                            (text == "0" || text == "-0" ? "1" : text) + "]}}")},
+        {"integer", with_variants("[tiny: {window: " + text + "}]")},
+        {"integer", with_variants("[tiny: {sweep: {window: [" + text + "]}}]")},
+        {"number",
+         config("inputs: [gaussian: {temperature: " + text + "}]\nproblem: {lengths: 16}")},
+        {"number", with_problem("scale: " + text)},
+        {"number", with_variants("[tiny: {ratio: " + text + "}]")},
+        {"number", with_variants("[tiny: {zip: {ratio: [" + text + "]}}]")},
+    };
+  };
+  for (const Trap& trap : kTraps) {
+    if (std::string_view(trap.text) == "1,0") continue;  // two values of a list, below
+    for (const auto& [kind, text] : where(trap.text)) {
+      const bool taken = kind == std::string_view("number") ? trap.number : trap.integer;
+      const std::string message = complaint(folder, text);
+      if (taken) EXPECT_EQ(message, "") << text;
+      if (!taken) EXPECT_THAT(message, HasSubstr("expected")) << text;
+    }
+  }
+  EXPECT_THAT(complaint(folder, "longattn: 1\nname: t\nseed: 1,0\n"), HasSubstr("seed is '1,0'"));
+}
+
+TEST(Experiment, DurationsAndSizesHaveUnits) {
+  const TemporaryFolder folder;
+  for (const char* unit : {"ms", "s", "m"}) {
+    EXPECT_EQ(complaint(folder, with_gaussian("limits: {time: 1.5" + std::string(unit) + "}")), "");
+  }
+  for (const char* unit : {"KB", "MB", "GB", "KiB", "MiB", "GiB"}) {
+    EXPECT_EQ(complaint(folder, with_gaussian("limits: {memory: 2e1" + std::string(unit) + "}")),
+              "");
+  }
+  for (const char* text : {"1", "010s", "0x1s", "1_0s", "s", "1h", "1S", "-1s", "0s", "nans",
+                           "1e400s", "1 s", "'1s'", "1s 1s", "", "[1s]", "5us"}) {
+    EXPECT_THAT(complaint(folder, with_gaussian("limits: {time: " + std::string(text) + "}")),
+                HasSubstr("expected a duration such as 20ms, 60s or 2m"))
+        << text;
+  }
+  for (const char* text : {"1", "1B", "1G", "1gib", "0GiB", "-1GiB", "1 GiB", "0x1GB", "1e400GB"}) {
+    EXPECT_THAT(complaint(folder, with_gaussian("limits: {memory: " + std::string(text) + "}")),
+                HasSubstr("expected a size such as 512MiB, 8GiB or 2GB"))
+        << text;
+  }
+}
+
 TEST(Experiment, FiveDifferentMistakesAreToldTogether) {
   const TemporaryFolder folder;
   EXPECT_EQ(complaint(folder, R"(longattn: 1
@@ -189,7 +328,7 @@ measure: {time: yes}
    |
  4 |   - gaussian: {temprature: 1}
    |                ^^^^^^^^^^ did you mean 'temperature'?
-   = gaussian takes: temperature, seed
+   = gaussian takes: temperature, seed, sweep, zip
 
 error: length is '010', expected an integer in 1..1099511627776
   --> test.yaml:6:17

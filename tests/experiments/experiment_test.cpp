@@ -195,6 +195,7 @@ TEST(Experiment, NumbersDoNotDependOnTheLocale) {
 TEST(Experiment, MutatedConfigsArePlannedOrRefusedAndNothingElse) {
   const TemporaryFolder folder;
   write_tiny_trace(folder / "t.safetensors");
+  folder.file("base.yaml", "seed: 3\n");
   Mutations mutations;
   mutations.seeds = {
       "longattn: 1\nname: \"q\\x41\"\ninputs:\n  - gaussian: {temperature: 1.5, seed: 1}\n"
@@ -203,7 +204,11 @@ TEST(Experiment, MutatedConfigsArePlannedOrRefusedAndNothingElse) {
       "measure: {min_time: 20ms}\nlimits: {memory: 1GiB}\ndescription: |\n  block\n  text\n",
       "longattn: 1\nname: t\nthreads: [1, 2]\ninputs: [{trace: t.safetensors, layer: 1}]\n"
       "problem: {lengths: 16, scale: 0.5}\nvariants: [plain, {tiny: {tokens: [0], stride: 4}}]\n"
-      "measure: {rounds: 3, error_rows: 12, patterns: false}\nlimits: {time: 2m, max_cells: 5}\n"};
+      "measure: {rounds: 3, error_rows: 12, patterns: false}\nlimits: {time: 2m, max_cells: 5}\n",
+      "extends: base.yaml\nlongattn: 1\nname: t\ninputs: [gaussian: {sweep: {seed: &s [1, 2]}}]\n"
+      "problem: {zip: {lengths: [16, [8, 32]], batch: *s}, sweep: {causal: [true, false]}}\n"
+      "variants: [plain, tiny: {zip: {window: [1, 2], stride: [auto, 3]}}]\nthreads: 1\n"
+      "where: variant != 'tiny' or (window + 1) * 8 <= length and not length % batch == 1\n"};
   mutations.tokens = {"[",         "]",
                       "{",         "}",
                       ":",         ": ",
@@ -224,6 +229,9 @@ TEST(Experiment, MutatedConfigsArePlannedOrRefusedAndNothingElse) {
                       "010",       "1e400",
                       "nan",       "9223372036854775807",
                       "sweep",     "a: a",
+                      "zip",       "(",
+                      " % 0",      " == ",
+                      " or ",      "extends: base.yaml",
                       "/dev/zero", "t.safetensors"};
   mutations.path = folder / "mutant.yaml";
   mutations.rounds = 6'000;
