@@ -14,8 +14,26 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// `child` on top of `base`, which becomes the whole.
+bool is_of_lists(std::string_view key) { return key == "sweep" || key == "zip"; }
+
+// Whatever a map says of a key: alone, in `sweep` or in `zip`.
+void forget(YamlNode& map, std::string_view key, bool alone) {
+  for (YamlEntry& entry : map.entries) {
+    if (is_of_lists(entry.key)) {
+      std::erase_if(entry.value.entries, [&](const YamlEntry& e) { return e.key == key; });
+    }
+  }
+  if (alone) std::erase_if(map.entries, [&](const YamlEntry& e) { return e.key == key; });
+}
+
+// `child` on top of `base`, which becomes the whole. What the child says of a key, in whichever
+// way, takes the place of what the base says.
 void merge(YamlNode& base, YamlNode child) {
+  for (const YamlEntry& entry : child.entries) {
+    if (!is_of_lists(entry.key)) forget(base, entry.key, false);
+    if (!is_of_lists(entry.key) || !entry.value.is_map()) continue;
+    for (const YamlEntry& inner : entry.value.entries) forget(base, inner.key, true);
+  }
   for (YamlEntry& entry : child.entries) {
     const auto found = std::ranges::find(base.entries, entry.key, &YamlEntry::key);
     if (found == base.entries.end()) {
@@ -113,10 +131,13 @@ class Override {
     }
     YamlNode* parent = &root_;
     for (size_t n = 0; n + 1 < segments.size(); ++n) {
+      const bool lists = n + 2 == segments.size() && is_of_lists(segments[n].text);
+      if (lists) forget(*parent, segments.back().text, true);
       parent = step(*parent, segments[n], segments[n + 1].text);
       if (parent == nullptr) return;
     }
     const Segment& last = segments.back();
+    forget(*parent, last.text, false);
     if (value.kind == YamlNode::Kind::null && parent->is_map()) {
       std::erase_if(parent->entries, [&](const YamlEntry& e) { return e.key == last.text; });
     } else if (YamlNode* target = step(*parent, last, "")) {

@@ -21,7 +21,8 @@ struct ConfigDocument {
 /// Reads a config.
 ///
 /// `extends: other.yaml` at the top of a file names another one, relative to it: maps merge, lists
-/// and values replace, and a key with nothing (~) takes the other's key away. Each of `overrides`,
+/// and values replace, a key with nothing (~) takes the other's key away, and what is said of a key
+/// replaces what the other says of it alone, in `sweep` or in `zip`. Each of `overrides`,
 /// `problem.lengths=[16, 32]`, puts a YAML value at a path: keys of maps, indices of lists from 0,
 /// a variant also by its name. Every node keeps its place in its own file or argument.
 ///

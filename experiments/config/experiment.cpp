@@ -90,8 +90,8 @@ class ExperimentReader {
     const YamlNode* map = section("measure", keys);
     if (map == nullptr) return;
     Measure& m = experiment_.measure;
-    for (const auto& [key, count] :
-         {std::pair<const char*, Index*>{"rounds", &m.rounds}, {"error_rows", &m.error_rows},
+    for (const auto& [key, count] : {std::pair<const char*, Index*>{"rounds", &m.rounds},
+                                     {"error_rows", &m.error_rows},
                                      {"seeds", &m.seeds}}) {
       if (const YamlNode* n = map->find(key)) {
         *count = reader_.integer(*n, keys.key(key)).value_or(*count);

@@ -8,11 +8,9 @@
 
 #include <algorithm>
 #include <deque>
-#include <filesystem>
 #include <sstream>
 #include <unordered_map>
 
-#include "core/io/file.h"
 #include "core/io/text.h"
 
 namespace longattn {
@@ -77,20 +75,6 @@ class Refusal {
   const int source_;
 };
 
-size_t count_nodes(const YamlNode& node) {
-  size_t count = 1;
-  for (const YamlNode& item : node.items) count += count_nodes(item);
-  for (const YamlEntry& entry : node.entries) count += count_nodes(entry.value);
-  return count;
-}
-
-int height(const YamlNode& node) {
-  int below = 0;
-  for (const YamlNode& item : node.items) below = std::max(below, height(item));
-  for (const YamlEntry& entry : node.entries) below = std::max(below, height(entry.value));
-  return below + (node.is_list() || node.is_map() ? 1 : 0);
-}
-
 // Builds the tree. Parents are addressed through a stack of pointers into it: a node's address is
 // stable while it is open, because only the innermost open container grows.
 class TreeBuilder : public YAML::EventHandler {
@@ -110,7 +94,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (found == anchored_.end()) {
       refuse_(refuse_.position(mark), "an alias within what it stands for, a circle");
     }
-    const int deep = static_cast<int>(open_.size()) + height(found->second);
+    const int deep = static_cast<int>(open_.size()) + found->second.height();
     if (deep > kYamlMaxDepth) refuse_depth(refuse_.position(mark));
     spend(mark, found->second);
     YamlNode* node = value(mark, found->second);
@@ -205,7 +189,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   // Aliases are copies: a few of them can stand for more nodes than any memory holds.
   void spend(const YAML::Mark& mark, const YamlNode& node) {
-    copied_ += count_nodes(node);
+    copied_ += node.count();
     if (copied_ <= kYamlMaxCopies) return;
     refuse_(refuse_.position(mark),
             fmt::format("anchors and aliases stand for more than {} values", kYamlMaxCopies));
@@ -354,37 +338,6 @@ void parse(const std::string& text, TreeBuilder& builder, const Refusal& refuse,
 
 }  // namespace
 
-const YamlEntry* YamlNode::entry(std::string_view key) const {
-  const auto found = std::ranges::find(entries, key, &YamlEntry::key);
-  return found == entries.end() ? nullptr : &*found;
-}
-
-const YamlNode* YamlNode::find(std::string_view key) const {
-  const YamlEntry* found = entry(key);
-  return found == nullptr ? nullptr : &found->value;
-}
-
-size_t YamlNode::width() const {
-  if (!is_scalar() || text.find('\n') != std::string::npos) return 1;
-  return std::max<size_t>(1, count_characters(text) + (quoted ? 2 : 0));
-}
-
-std::string describe(const YamlNode& node) {
-  switch (node.kind) {
-    case YamlNode::Kind::null:
-      return "nothing";
-    case YamlNode::Kind::list:
-      return "a list";
-    case YamlNode::Kind::map:
-      return "a map";
-    case YamlNode::Kind::scalar:
-      break;
-  }
-  std::string shown = printable(node.text.substr(0, 60));
-  if (node.text.size() > 60) shown += "...";
-  return node.quoted ? fmt::format("the quoted text \"{}\"", shown) : fmt::format("'{}'", shown);
-}
-
 YamlNode parse_yaml(const YamlText& text, Diagnostics& diagnostics) {
   const std::string clean = normalised(text.text);
   const SourceText source{text.name, split_lines(text.argument + clean), !text.argument.empty()};
@@ -397,21 +350,6 @@ YamlNode parse_yaml(const YamlText& text, Diagnostics& diagnostics) {
   YamlNode root = builder.take();
   root.position.source = refuse.end().source;  // also of nothing
   return root;
-}
-
-std::string read_yaml_text(const std::string& path) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) {
-    throw IoError(fmt::format("{}: is a folder, expected a YAML file", printable(path)));
-  }
-  const InputFile file(path);
-  if (static_cast<size_t>(file.size()) > kYamlMaxBytes) {
-    throw ConfigError(fmt::format("error: {}: {} bytes, a config has at most {}", printable(path),
-                                  file.size(), kYamlMaxBytes));
-  }
-  std::string text(static_cast<size_t>(file.size()), '\0');
-  file.read(0, std::as_writable_bytes(std::span(text)));
-  return text;
 }
 
 }  // namespace longattn

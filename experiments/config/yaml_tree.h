@@ -26,6 +26,8 @@ struct YamlNode {
   const YamlEntry* entry(std::string_view key) const;
   /// Characters that a caret below this value underlines.
   size_t width() const;
+  size_t count() const;  ///< nodes, this one and all below
+  int height() const;    ///< lists and maps, from this one down
   bool is_scalar() const { return kind == Kind::scalar; }
   bool is_list() const { return kind == Kind::list; }
   bool is_map() const { return kind == Kind::map; }

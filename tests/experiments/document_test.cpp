@@ -59,6 +59,28 @@ TEST(Extends, MapsMergeListsAndValuesReplaceAndNothingTakesAway) {
   EXPECT_TRUE(e.measure.time);
 }
 
+TEST(Extends, AKeyAloneInSweepOrInZipReplacesTheOthers) {
+  const TemporaryFolder folder;
+  folder.file("base.yaml",
+              "longattn: 1\nname: base\ninputs: [gaussian: {}]\nvariants: [plain]\nthreads: 1\n"
+              "problem: {lengths: 16, causal: true, sweep: {head_dim: [8, 16]},\n"
+              "          zip: {batch: [1, 2], num_heads: [4, 2]}}\n");
+  const auto count = [&](std::string_view problem, std::vector<std::string> overrides = {}) {
+    folder.file("top.yaml", "extends: base.yaml\nproblem: {" + std::string(problem) + "}\n");
+    EXPECT_EQ(complaint_of(folder, "top.yaml", overrides), "") << problem;
+    return read_experiment(folder / "top.yaml", tiny_variants(), overrides).problems.size();
+  };
+  EXPECT_EQ(count(""), 4u);
+  EXPECT_EQ(count("head_dim: 8"), 2u) << "alone instead of in sweep";
+  EXPECT_EQ(count("sweep: {causal: [true, false]}"), 8u) << "in sweep instead of alone";
+  EXPECT_EQ(count("zip: {lengths: [8, 16], batch: [4, 2], num_heads: [1, 2]}"), 4u);
+  EXPECT_EQ(count("sweep: {head_dim: [8, 16, 32]}"), 6u);
+  EXPECT_EQ(count("sweep: ~"), 2u);
+  EXPECT_EQ(count("", {"problem.head_dim=8"}), 2u);
+  EXPECT_EQ(count("", {"problem.sweep.causal=[true, false]"}), 8u);
+  EXPECT_EQ(count("", {"problem.head_dim="}), 2u);
+}
+
 TEST(Extends, PathsAreRelativeToTheFileInWhichTheyStand) {
   const TemporaryFolder folder;
   std::filesystem::create_directories(folder / "shared/deep");
