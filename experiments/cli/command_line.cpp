@@ -17,9 +17,9 @@ namespace {
 
 using AddCommand = void (*)(CLI::App&, const Invocation&, Action&);
 // In the order of `longattn --help`.
-const std::vector<AddCommand> kCommands = {add_run,     add_plan,       add_list,    add_describe,
-                                           add_check,   add_report,     add_compare, add_attend,
-                                           add_inspect, add_parameters, add_worker};
+const std::vector<AddCommand> kCommands = {add_run,     add_plan,   add_list,       add_describe,
+                                           add_check,   add_report, add_compare,    add_attend,
+                                           add_inspect, add_schema, add_parameters, add_worker};
 
 int fail(ExitCode code, const std::string& message) {
   fmt::print(stderr, "longattn: error: {}\n", message);

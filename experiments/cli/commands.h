@@ -33,6 +33,7 @@ void add_attend(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_check(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_report(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_inspect(CLI::App& app, const Invocation& invocation, Action& chosen);
+void add_schema(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_parameters(CLI::App& app, const Invocation& invocation, Action& chosen);
 /// `__worker`: hidden; one measurement in its own process.
 void add_worker(CLI::App& app, const Invocation& invocation, Action& chosen);

@@ -1,0 +1,203 @@
+#include "experiments/config/schema.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "experiments/config/keys.h"
+
+namespace longattn {
+namespace {
+
+using nlohmann::json;
+
+json one_or_more(const json& value, bool distinct) {
+  json list = {{"type", "array"}, {"items", value}};
+  if (distinct) list.update({{"minItems", 1}, {"uniqueItems", true}});
+  return {{"anyOf", {value, list}}};
+}
+
+// A number with a unit: 20ms.
+template <size_t count>
+json with_unit(const std::array<std::pair<std::string_view, double>, count>& units) {
+  std::string names;
+  for (const auto& [name, factor] : units) names += (names.empty() ? "" : "|") + std::string(name);
+  return {{"type", "string"},
+          {"pattern", fmt::format("^(0|[1-9][0-9]*)?(\\.[0-9]*)?([eE][+-]?[0-9]+)?({})$", names)}};
+}
+
+json numeric(const char* type, double least, double most) {
+  json out = {{"type", type}};
+  const auto bound = [&](const char* name, double value) {
+    if (!std::isfinite(value)) return;
+    if (value == std::floor(value) && std::abs(value) < 0x1p63) {
+      out[name] = static_cast<Index>(value);
+    } else {
+      out[name] = value;
+    }
+  };
+  bound("minimum", least);
+  bound("maximum", most);
+  return out;
+}
+
+json type_of(const Key& key) {
+  const auto [least, most] = key.bounds;
+  switch (key.type) {
+    case KeyType::integer:
+      return numeric("integer", least, most);
+    case KeyType::integers:
+      return one_or_more(numeric("integer", least, most), true);
+    case KeyType::number:
+      return numeric("number", least, most);
+    case KeyType::boolean:
+      return {{"type", "boolean"}};
+    case KeyType::text:  // in YAML, 2024 without quotes is a number
+      return {{"type", {"string", "number", "boolean"}}};
+    case KeyType::choice:
+      return {{"enum", key.choices}};
+    case KeyType::path:
+      return {{"type", "string"}, {"minLength", 1}};
+    case KeyType::duration:
+      return with_unit(kTimeUnits);
+    case KeyType::size:
+      return with_unit(kSizeUnits);
+    case KeyType::map:
+    case KeyType::list:
+      return {{"$ref", "#/$defs/" + key.name}};
+  }
+  return {};
+}
+
+json schema_of(const Key& key) {
+  json out = type_of(key);
+  out["description"] = key.doc;
+  if (key.name == "name") {
+    out["pattern"] = fmt::format("^[A-Za-z0-9_-][A-Za-z0-9_.-]*$");
+    out["maxLength"] = kLongestName;
+  }
+  if (!key.fallback.empty()) {
+    const json value = json::parse(key.fallback, nullptr, false);
+    out["default"] = value.is_discarded() ? json(key.fallback) : value;
+  }
+  return out;
+}
+
+// A map of these keys and no others; with `sweep` and `zip` of lists of their values if `sweeps`.
+json map_of(const json& properties, bool sweeps) {
+  json out = {{"type", "object"}, {"additionalProperties", false}, {"properties", properties}};
+  if (!sweeps) return out;
+  json lists = json::object();
+  for (const auto& [name, value] : properties.items()) {
+    lists[name] = {{"type", "array"}, {"minItems", 1}, {"items", value}};
+  }
+  for (const auto& [name, doc] :
+       {std::pair("sweep", "Lists of values; every combination is measured"),
+        {"zip", "Lists of values, equally long: the first of each, then the second, and so on"}}) {
+    out["properties"][name] = map_of(lists, false);
+    out["properties"][name]["description"] = doc;
+  }
+  return out;
+}
+
+json schema_of(const Section& section) {
+  json properties = json::object();
+  for (const Key& key : section.keys) properties[key.name] = schema_of(key);
+  return map_of(properties, section.sweeps);
+}
+
+json value_of(const OptionValue& value) {
+  return std::visit(
+      [](const auto& v) -> json {
+        if constexpr (std::is_same_v<std::decay_t<decltype(v)>, Automatic>) {
+          return "auto";
+        } else {
+          return v;
+        }
+      },
+      value);
+}
+
+json type_of(const Option& option) {
+  const json number =
+      numeric(option.type == OptionType::integer || option.type == OptionType::integers ? "integer"
+                                                                                        : "number",
+              option.minimum, option.maximum);
+  switch (option.type) {
+    case OptionType::boolean:
+      return {{"type", "boolean"}};
+    case OptionType::integer:
+    case OptionType::number:
+      return number;
+    case OptionType::choice:
+      return {{"enum", option.choices}};
+    case OptionType::path:
+      return {{"type", "string"}};
+    case OptionType::integers:
+    case OptionType::numbers:
+      return one_or_more(number, false);
+    case OptionType::numbers_or_path: {
+      json out = one_or_more(number, false);
+      out["anyOf"].push_back({{"type", "string"}});
+      return out;
+    }
+  }
+  return {};
+}
+
+json schema_of(const Option& option) {
+  json out = type_of(option);
+  if (option.may_be_auto) out = {{"anyOf", {out, {{"const", "auto"}}}}};
+  out["description"] = option.doc;
+  out["default"] = value_of(option.default_value);
+  if (option.type == OptionType::path && !option.choices.empty()) out["examples"] = option.choices;
+  return out;
+}
+
+// The list: names, or maps of one name to its options.
+json schema_of_variants(std::span<const Variant* const> variants) {
+  json names = json::array(), maps = json::object();
+  for (const Variant* variant : variants) {
+    const std::string name(variant->name);
+    names.push_back(name);
+    json properties = json::object();
+    for (const Option& option : variant->options) properties[option.name] = schema_of(option);
+    maps[name] = map_of(properties, true);
+    maps[name]["type"] = {"object", "null"};
+    maps[name]["description"] = fmt::format("{} ({})", variant->summary, variant->paper);
+  }
+  const json map = {{"type", "object"},
+                    {"minProperties", 1},
+                    {"maxProperties", 1},
+                    {"additionalProperties", false},
+                    {"properties", maps}};
+  return {{"type", "array"}, {"minItems", 1}, {"items", {{"anyOf", {{{"enum", names}}, map}}}}};
+}
+
+json schema_of_inputs() {
+  const auto requires_key = [](const char* name) { return json{{"required", {name}}}; };
+  json input = schema_of(input_keys());
+  input["not"] = {{"required", {"trace", "gaussian"}}};
+  input["anyOf"] = {requires_key("trace"), requires_key("gaussian"), requires_key("sweep"),
+                    requires_key("zip")};
+  return {{"type", "array"}, {"minItems", 1}, {"items", input}};
+}
+
+}  // namespace
+
+json config_schema(std::span<const Variant* const> variants) {
+  json out = schema_of(config_keys());
+  out["$schema"] = "https://json-schema.org/draft/2020-12/schema";
+  out["title"] = "An experiment of longattn";
+  // What a file does not say itself may be said in the file that it extends.
+  out["anyOf"] = {{{"required", {"longattn", "name", "inputs", "variants"}}},
+                  {{"required", {"extends"}}}};
+  out["$defs"] = {
+      {"inputs", schema_of_inputs()},         {"gaussian", schema_of(gaussian_keys())},
+      {"problem", schema_of(problem_keys())}, {"variants", schema_of_variants(variants)},
+      {"measure", schema_of(measure_keys())}, {"limits", schema_of(limits_keys())}};
+  return out;
+}
+
+}  // namespace longattn
