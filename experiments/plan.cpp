@@ -8,6 +8,7 @@
 #include <map>
 
 #include "core/io/file.h"
+#include "experiments/report/text.h"
 #include "experiments/serialize.h"
 
 namespace longattn {
@@ -53,20 +54,22 @@ std::string cell_id(const Cell& cell, std::uint64_t seed) {
   return hash_text(text.dump());
 }
 
-std::string gigabytes(double bytes) { return fmt::format("{:.3g} GB", bytes / 1e9); }
-
-std::string memory_excess(const Cost& cost, const Problem& p, double limit) {
+double tensors_bytes(const Problem& p) {
   const auto size = [&](Index heads, Index len, Index dim) {
     return static_cast<double>(p.batch * heads * len) * static_cast<double>(dim);
   };
   const double inputs = size(p.num_heads, p.query_len, p.head_dim) +
                         size(p.num_kv_heads, p.key_len, p.head_dim + p.value_dim);
-  const double tensors = inputs * static_cast<double>(byte_size(p.dtype)) +
-                         4 * size(p.num_heads, p.query_len, p.value_dim);
-  const double needed = cost.workspace_bytes + tensors;
+  return inputs * static_cast<double>(byte_size(p.dtype)) +
+         4 * size(p.num_heads, p.query_len, p.value_dim);
+}
+
+std::string memory_excess(const PlannedCell& planned, double limit) {
+  const double workspace = planned.cost->workspace_bytes,
+               needed = workspace + planned.tensors_bytes;
   if (needed <= limit) return "";
-  return fmt::format("needs {} (workspace {} + tensors {}), limit {}", gigabytes(needed),
-                     gigabytes(cost.workspace_bytes), gigabytes(tensors), gigabytes(limit));
+  return fmt::format("needs {} (workspace {} + tensors {}), limit {}", bytes(needed),
+                     bytes(workspace), bytes(planned.tensors_bytes), bytes(limit));
 }
 
 PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& variant, int threads,
@@ -87,7 +90,8 @@ PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& varia
   if (!planned.unsupported.empty()) return planned;
   planned.traits = variant.variant->traits(request.problem, variant.options);
   planned.cost = make_attention(*variant.variant, request.problem, variant.options)->cost(threads);
-  planned.skipped = memory_excess(*planned.cost, request.problem, limits.memory_bytes);
+  planned.tensors_bytes = tensors_bytes(request.problem);
+  planned.skipped = memory_excess(planned, limits.memory_bytes);
   return planned;
 }
 

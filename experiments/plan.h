@@ -18,6 +18,7 @@ struct PlannedCell {
   std::string unsupported;   ///< the variant's reason, or empty
   std::string skipped;       ///< why it is not started, with the figures, or empty
   std::optional<Cost> cost;  ///< predicted; empty if unsupported
+  double tensors_bytes = 0;  ///< of inputs and outputs
   Traits traits;
   Growth growth;
 };

@@ -11,8 +11,8 @@
 #include <optional>
 
 #include "core/error.h"
-#include "experiments/benchmarks/ceilings.h"
 #include "experiments/benchmarks/gate.h"
+#include "experiments/measure/ceilings.h"
 #include "variants/blockwise.h"
 
 namespace longattn::benchmarks {

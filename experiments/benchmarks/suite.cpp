@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "core/matmul.h"
-#include "experiments/benchmarks/ceilings.h"
 #include "experiments/benchmarks/subject.h"
+#include "experiments/measure/ceilings.h"
 #include "variants/blockwise.h"
 #include "variants/full.h"
 #include "variants/longformer.h"

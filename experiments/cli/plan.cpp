@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <memory>
 
-#include "core/io/text.h"
 #include "experiments/cli/commands.h"
 #include "experiments/exit_codes.h"
+#include "experiments/forecast.h"
+#include "experiments/report/layout.h"
+#include "experiments/report/text.h"
 #include "experiments/serialize.h"
 
 namespace longattn {
@@ -26,15 +28,25 @@ const std::string& reason_of(const PlannedCell& cell) {
   return cell.unsupported.empty() ? cell.skipped : cell.unsupported;
 }
 
-// Over the cells that run, one forward pass of each.
-struct Totals {
-  Index runs = 0, unsupported = 0, skipped = 0;
-  double flops = 0, scored_pairs = 0, largest_workspace_bytes = 0;
+// All that is printed.
+struct Outlook {
+  const Experiment& experiment;
+  const std::vector<PlannedCell>& plan;
+  const Calibration& machine;
+  const Forecast forecast;
 };
 
-Totals totals_of(const std::vector<PlannedCell>& plan) {
+// Over the cells that run: one forward pass of each, and all measurements.
+struct Totals {
+  Index runs = 0, unsupported = 0, skipped = 0;
+  double flops = 0, scored_pairs = 0, largest_bytes = 0;
+  CellForecast seconds;
+};
+
+Totals totals_of(const Outlook& outlook) {
   Totals totals;
-  for (const PlannedCell& cell : plan) {
+  for (size_t n = 0; n < outlook.plan.size(); ++n) {
+    const PlannedCell& cell = outlook.plan[n];
     if (!cell.unsupported.empty()) {
       ++totals.unsupported;
     } else if (!cell.skipped.empty()) {
@@ -43,14 +55,22 @@ Totals totals_of(const std::vector<PlannedCell>& plan) {
       ++totals.runs;
       totals.flops += cell.cost->flops;
       totals.scored_pairs += cell.cost->scored_pairs;
-      totals.largest_workspace_bytes =
-          std::max(totals.largest_workspace_bytes, cell.cost->workspace_bytes);
+      totals.largest_bytes =
+          std::max(totals.largest_bytes, cell.cost->workspace_bytes + cell.tensors_bytes);
+      totals.seconds.error += outlook.forecast.cells[n]->error;
+      totals.seconds.memory += outlook.forecast.cells[n]->memory;
+      totals.seconds.time += outlook.forecast.cells[n]->time;
     }
   }
   return totals;
 }
 
-std::string mebibytes(double bytes) { return fmt::format("{:.4g} MiB", bytes / 0x1p20); }
+// As people say it.
+std::string long_time(double seconds) {
+  if (seconds < 120) return duration(seconds);
+  if (seconds < 7200) return fmt::format("{:.0f} min", seconds / 60);
+  return fmt::format("{:.1f} h", seconds / 3600);
+}
 
 std::string settings(const Cell& cell) {
   std::string text = cell.remark.empty() ? cell.variant : cell.remark + " " + cell.variant;
@@ -58,53 +78,112 @@ std::string settings(const Cell& cell) {
   return text;
 }
 
-void print_cell(const PlannedCell& planned) {
+constexpr auto kRow = "{:>9} {:>10} {:>12} {:>9} {:>10} {:>10} {:>9}  {:<11}  {}\n";
+
+void print_cell(const PlannedCell& planned, const std::optional<CellForecast>& seconds,
+                const Limits& limits) {
   const auto figure = [&](std::string text) { return planned.cost ? text : std::string("-"); };
   const Cost cost = planned.cost.value_or(Cost{});
-  fmt::print("{:>9} {:>7} {:>10} {:>12} {:>12}  {:<11}  {}\n", planned.cell.problem.key_len,
-             planned.cell.threads, figure(fmt::format("{:.4g}", cost.flops / 1e9)),
-             figure(fmt::format("{:.4g}", cost.scored_pairs)),
-             figure(mebibytes(cost.workspace_bytes)), status_of(planned), settings(planned.cell));
-  if (!reason_of(planned).empty()) fmt::print("{:>9} {}\n", "", printable(reason_of(planned)));
+  fmt::print(kRow, grouped(planned.cell.problem.key_len), figure(three_digits(cost.flops / 1e9)),
+             figure(three_digits(cost.scored_pairs)),
+             seconds ? duration(seconds->pass) : std::string("-"),
+             figure(bytes(cost.workspace_bytes)), figure(bytes(planned.tensors_bytes)),
+             seconds ? long_time(seconds->total()) : std::string("-"), status_of(planned),
+             one_line(settings(planned.cell)));
+  if (!reason_of(planned).empty()) fmt::print("{:>9} {}\n", "", one_line(reason_of(planned)));
+  if (seconds && seconds->over_limit) {
+    fmt::print("{:>9} one measurement would take longer than limits.time, {}\n", "",
+               long_time(limits.time_s));
+  }
 }
 
-void print_plan(const Experiment& experiment, const std::vector<PlannedCell>& plan) {
-  const Totals totals = totals_of(plan);
+void print_machine(const Calibration& machine) {
+  for (const auto& [threads, flops, bandwidth] : machine.ceilings) {
+    fmt::print("this machine, {} thread{}: {} GFLOP/s of multiply-adds, {} GB/s read from memory\n",
+               threads, threads == 1 ? "" : "s", three_digits(flops / 1e9),
+               three_digits(bandwidth / 1e9));
+  }
+  fmt::print("a process starts in {} (all measured just now, in {})\n", duration(machine.start_s),
+             duration(machine.took_s));
+}
+
+void print_plan(const Outlook& outlook) {
+  const auto& [experiment, plan, machine, forecast] = outlook;
+  const Totals totals = totals_of(outlook);
   fmt::print("{}: {} cells ({} run, {} unsupported, {} skipped), {} timing rounds each\n",
              experiment.name, plan.size(), totals.runs, totals.unsupported, totals.skipped,
              experiment.measure.time ? experiment.measure.rounds : 0);
-  std::string input;
-  for (const PlannedCell& planned : plan) {
-    if (planned.cell.input.label != input) {
-      input = planned.cell.input.label;
-      fmt::print("\n{}\n{:>9} {:>7} {:>10} {:>12} {:>12}  {:<11}  {}\n", printable(input), "tokens",
-                 "threads", "GFLOP", "scored pairs", "workspace", "status", "variant");
+  print_machine(machine);
+  std::string block;
+  for (size_t n = 0; n < plan.size(); ++n) {
+    const Cell& cell = plan[n].cell;
+    const std::string title = one_line(cell.input.label) + ": " + problem_text(cell);
+    if (title != block) {
+      fmt::print("\n{}\n", title);
+      fmt::print(kRow, "length", "GFLOP", "scored pairs", "pass", "workspace", "tensors", "in all",
+                 "status", "variant");
+      block = title;
     }
-    print_cell(planned);
+    print_cell(plan[n], forecast.cells[n], experiment.limits);
   }
   fmt::print(
-      "\none pass over every cell that runs: {:.4g} GFLOP, {:.4g} scored pairs; largest "
-      "workspace {}\n",
-      totals.flops / 1e9, totals.scored_pairs, mebibytes(totals.largest_workspace_bytes));
+      "\none pass over every cell that runs: {} GFLOP, {} scored pairs; most memory {} of {}\n",
+      three_digits(totals.flops / 1e9), three_digits(totals.scored_pairs),
+      bytes(totals.largest_bytes), bytes(experiment.limits.memory_bytes));
+  fmt::print("about {} in all: timing {}, judging {}, memory {}, making inputs {}\n",
+             long_time(forecast.total_s), long_time(totals.seconds.time),
+             long_time(totals.seconds.error), long_time(totals.seconds.memory),
+             long_time(forecast.inputs_s));
 }
 
-json plan_json(const Experiment& experiment, const std::vector<PlannedCell>& plan) {
-  json cells = json::array();
-  for (const PlannedCell& planned : plan) {
-    json entry = to_json(planned.cell);
-    entry["status"] = status_of(planned);
-    if (!reason_of(planned).empty()) entry["reason"] = reason_of(planned);
-    if (planned.cost) {
-      entry["flops"] = planned.cost->flops;
-      entry["scored_pairs"] = planned.cost->scored_pairs;
-      entry["bytes_moved"] = planned.cost->bytes_moved;
-      entry["workspace_bytes"] = planned.cost->workspace_bytes;
-    }
-    cells.push_back(entry);
+json machine_json(const Calibration& machine) {
+  json ceilings = json::array();
+  for (const auto& [threads, flops, bandwidth] : machine.ceilings) {
+    ceilings.push_back({{"threads", threads}, {"flops_per_s", flops}, {"bytes_per_s", bandwidth}});
   }
-  const Totals totals = totals_of(plan);
+  return {{"ceilings", ceilings},
+          {"judged_per_s", machine.judged_per_s},
+          {"drawn_per_s", machine.drawn_per_s},
+          {"process_start_s", machine.start_s},
+          {"calibration_s", machine.took_s}};
+}
+
+json cell_json(const PlannedCell& planned, const std::optional<CellForecast>& seconds) {
+  json entry = to_json(planned.cell);
+  entry["status"] = status_of(planned);
+  if (!reason_of(planned).empty()) entry["reason"] = reason_of(planned);
+  if (planned.cost) {
+    entry["flops"] = planned.cost->flops;
+    entry["scored_pairs"] = planned.cost->scored_pairs;
+    entry["bytes_moved"] = planned.cost->bytes_moved;
+    entry["workspace_bytes"] = planned.cost->workspace_bytes;
+    entry["tensors_bytes"] = planned.tensors_bytes;
+    entry["growth"] = {{"time", planned.growth.time}, {"memory", planned.growth.memory}};
+  }
+  if (seconds) {
+    entry["predicted_s"] = {{"pass", seconds->pass},     {"error", seconds->error},
+                            {"memory", seconds->memory}, {"time", seconds->time},
+                            {"total", seconds->total()}, {"over_limit", seconds->over_limit}};
+  }
+  return entry;
+}
+
+json plan_json(const Outlook& outlook) {
+  const auto& [experiment, plan, machine, forecast] = outlook;
+  json cells = json::array();
+  for (size_t n = 0; n < plan.size(); ++n) {
+    cells.push_back(cell_json(plan[n], forecast.cells[n]));
+  }
+  const Totals totals = totals_of(outlook);
   return {{"experiment", experiment.name},
+          {"config", experiment.path},
           {"rounds", experiment.measure.rounds},
+          {"min_time_s", experiment.measure.min_time_s},
+          {"limits",
+           {{"time_s", experiment.limits.time_s},
+            {"memory_bytes", experiment.limits.memory_bytes},
+            {"max_cells", experiment.limits.max_cells}}},
+          {"machine", machine_json(machine)},
           {"cells", cells},
           {"totals",
            {{"runs", totals.runs},
@@ -112,7 +191,13 @@ json plan_json(const Experiment& experiment, const std::vector<PlannedCell>& pla
             {"skipped", totals.skipped},
             {"flops", totals.flops},
             {"scored_pairs", totals.scored_pairs},
-            {"largest_workspace_bytes", totals.largest_workspace_bytes}}}};
+            {"largest_bytes", totals.largest_bytes},
+            {"predicted_s",
+             {{"time", totals.seconds.time},
+              {"error", totals.seconds.error},
+              {"memory", totals.seconds.memory},
+              {"inputs", forecast.inputs_s},
+              {"total", forecast.total_s}}}}}};
 }
 
 }  // namespace
@@ -142,17 +227,25 @@ void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen) {
   command->footer(
       "GFLOP counts 2 per multiply-add of the matrix products; scored pairs are (query, key) "
       "pairs\n"
-      "that get a score, over all heads; workspace is the scratch memory of one forward pass. For\n"
-      "patterns that depend on the content these are upper bounds.");
+      "that get a score, over all heads; workspace is the scratch memory of one forward pass, and\n"
+      "tensors its inputs and output. For patterns that depend on the content these are upper\n"
+      "bounds. `pass` is the time of one forward pass at the machine's ceilings, of arithmetic or "
+      "of\n"
+      "memory, whichever is slower: what no pass can beat. `in all` adds judging, the memory pass "
+      "and\n"
+      "the rounds, with the start of a process for each. Real runs take somewhat longer.");
   command->callback([&, arguments] {
     chosen = [&, arguments]() -> int {
+      const double start_s = process_seconds();
       const Experiment experiment =
           read_experiment(arguments->config, invocation.variants, arguments->set);
       const std::vector<PlannedCell> plan = make_plan(experiment);
+      const Calibration machine = calibrate(experiment.threads, start_s);
+      const Outlook outlook{experiment, plan, machine, forecast(experiment, plan, machine)};
       if (arguments->as_json) {
-        fmt::print("{}\n", plan_json(experiment, plan).dump(2));
+        fmt::print("{}\n", plan_json(outlook).dump(2));
       } else {
-        print_plan(experiment, plan);
+        print_plan(outlook);
       }
       return kExitOk;
     };

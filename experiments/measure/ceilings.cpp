@@ -1,5 +1,5 @@
 // Compiled once per instruction set, as core/kernels.cpp is.
-#include "experiments/benchmarks/ceilings.h"
+#include "experiments/measure/ceilings.h"
 
 #include <algorithm>
 #include <atomic>
@@ -7,14 +7,14 @@
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "experiments/benchmarks/ceilings.cpp"
+#define HWY_TARGET_INCLUDE "experiments/measure/ceilings.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include "core/tensor.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace longattn::benchmarks::HWY_NAMESPACE {
+namespace longattn::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using D = hn::CappedTag<float, 16>;
@@ -52,11 +52,11 @@ float sum(const float* data, Index count) {
   return hn::GetLane(hn::SumOfLanes(kD, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
 }
 
-}  // namespace longattn::benchmarks::HWY_NAMESPACE
+}  // namespace longattn::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace longattn::benchmarks {
+namespace longattn {
 HWY_EXPORT(multiply_add);
 HWY_EXPORT(sum);
 
@@ -109,5 +109,5 @@ double read_ceiling(ThreadArena& arena, double seconds) {
   });
 }
 
-}  // namespace longattn::benchmarks
+}  // namespace longattn
 #endif

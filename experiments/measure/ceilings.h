@@ -2,7 +2,7 @@
 
 #include "core/parallel.h"
 
-namespace longattn::benchmarks {
+namespace longattn {
 
 /// FLOP/s of float32 multiply-adds between registers, all threads of the arena together: what no
 /// kernel can exceed. 12 independent accumulators hide the latency of the FMA units; on the
@@ -13,4 +13,4 @@ double fma_ceiling(ThreadArena& arena, double seconds = 0.015);
 /// call to call, so that no cache of less than that holds what is read. Takes about `seconds`.
 double read_ceiling(ThreadArena& arena, double seconds = 0.015);
 
-}  // namespace longattn::benchmarks
+}  // namespace longattn

@@ -20,7 +20,8 @@ std::string heads_text(const Problem& problem) {
   return text;
 }
 
-// Everything that the cells of a block share, except the input.
+}  // namespace
+
 std::string problem_text(const Cell& cell) {
   const Problem& problem = cell.problem;
   std::string text = heads_text(problem) + fmt::format(", head_dim {}", problem.head_dim);
@@ -39,6 +40,8 @@ std::string problem_text(const Cell& cell) {
   return text + fmt::format(", {}, {} thread{}", to_string(problem.dtype), cell.threads,
                             cell.threads == 1 ? "" : "s");
 }
+
+namespace {
 
 Block& find_block(std::vector<Block>& blocks, const RunResults& results, const Cell& cell) {
   const std::string input = one_line(cell.input.label), problem = problem_text(cell);

@@ -30,6 +30,9 @@ struct Block {
   Index longest() const { return lengths.back(); }
 };
 
+/// Everything that the cells of a block share, except the input: Block::problem.
+std::string problem_text(const Cell& cell);
+
 /// The cells in plan order, arranged for reading. Points into `results`.
 std::vector<Block> arrange(const RunResults& results);
 

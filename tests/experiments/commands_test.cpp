@@ -103,7 +103,9 @@ TEST(PlanCommand, ShowsEveryCellWithItsCostAndWhatComesOfIt) {
   EXPECT_EQ(answer.error, "");
   for (const char* part :
        {"t: 6 cells (3 run, 2 unsupported, 1 skipped)", "noise", "tiny window=8",
-        "plain has no causal form", "needs 16 GB", "limit 4 GB", "one pass over every cell"}) {
+        "plain has no causal form", "needs 14.9 GiB", "limit 3.73 GiB", "one pass over every cell",
+        "this machine, 1 thread: ", " GB/s read from memory", "noise: 1 head, head_dim 64, causal",
+        "workspace", "1.00 KiB", "\nabout ", " in all: timing "}) {
     EXPECT_THAT(answer.out, HasSubstr(part));
   }
 }
@@ -122,6 +124,23 @@ TEST(PlanCommand, SpeaksJson) {
   EXPECT_FALSE(plan["cells"][1].contains("flops"));
   EXPECT_EQ(plan["cells"][5].at("status"), "skipped");
   EXPECT_EQ(plan["totals"].at("runs"), 3);
+  EXPECT_EQ(plan["cells"][0].at("tensors_bytes"), 4 * 64 * sizeof(float));
+  const json seconds = plan["cells"][0].at("predicted_s");
+  EXPECT_GT(seconds.at("pass"), 0);
+  EXPECT_NEAR(seconds.at("total"),
+              seconds.at("time").get<double>() + seconds.at("error").get<double>() +
+                  seconds.at("memory").get<double>(),
+              1e-12);
+  EXPECT_FALSE(plan["cells"][5].contains("predicted_s"));
+  EXPECT_EQ(plan["machine"]["ceilings"].at(0).at("threads"), 1);
+  for (const char* rate : {"flops_per_s", "bytes_per_s"}) {
+    EXPECT_GT(plan["machine"]["ceilings"][0].at(rate), 0) << rate;
+  }
+  for (const char* rate : {"judged_per_s", "drawn_per_s", "process_start_s"}) {
+    EXPECT_GT(plan["machine"].at(rate), 0) << rate;
+  }
+  EXPECT_EQ(plan["limits"].at("memory_bytes"), 4e9);
+  EXPECT_GT(plan["totals"]["predicted_s"].at("total"), 0);
   EXPECT_EQ(plan["totals"].at("flops"), 2 + 2 + 8) << "tiny and greedy at 1 token, tiny at 4";
 }
 
@@ -142,6 +161,15 @@ TEST(PlanCommand, ABrokenTraceAndAnAbsentConfigHaveTheirOwnExitCodes) {
       "a.yaml", "longattn: 1\nname: t\ninputs: [trace: t.safetensors]\nvariants: [plain]\n");
   EXPECT_EQ(longattn_with_tiny_variants({"plan", config}).code, kExitData);
   EXPECT_EQ(longattn_with_tiny_variants({"plan", folder / "absent.yaml"}).code, kExitIo);
+}
+
+TEST(SchemaCommand, PrintsASchemaThatKnowsAdditionalVariants) {
+  const Answer answer = longattn_with_tiny_variants({"schema"});
+  EXPECT_EQ(answer.code, kExitOk);
+  const json schema = json::parse(answer.out);
+  const json& maps = schema["/$defs/variants/items/anyOf/1/properties"_json_pointer];
+  EXPECT_TRUE(maps.contains("tiny"));
+  EXPECT_TRUE(maps.contains("longformer"));
 }
 
 TEST(Configs, TheShippedOnesAreRead) {

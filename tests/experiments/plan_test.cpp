@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "experiments/forecast.h"
 #include "tests/experiments/config_testing.h"
 
 namespace longattn {
@@ -139,9 +140,68 @@ TEST(Plan, WhatCannotFitIsSkippedWithTheFigures) {
   // 1 GB of workspace; queries, keys, values and output 0.1 GB each.
   EXPECT_EQ(plan[0].skipped, "");
   EXPECT_EQ(plan[1].skipped, "");
-  EXPECT_EQ(plan[2].skipped, "needs 17.6 GB (workspace 16 GB + tensors 1.6 GB), limit 4 GB");
+  EXPECT_EQ(plan[2].skipped,
+            "needs 16.4 GiB (workspace 14.9 GiB + tensors 1.49 GiB), limit 3.73 GiB");
   EXPECT_EQ(plan[3].skipped, "");
   EXPECT_TRUE(plan[2].cost.has_value()) << "its cost is still told";
+}
+
+TEST(Plan, SmallMemoryIsToldInSmallUnits) {
+  const TemporaryFolder folder;
+  const auto plan = plan_of(folder,
+                            "inputs: [gaussian: {}]\nvariants: [tiny]\n"
+                            "problem: {lengths: 1, num_heads: 1, head_dim: 4}\n"
+                            "limits: {memory: 1KiB}\n");
+  EXPECT_EQ(plan.at(0).tensors_bytes, 4 * 4 * sizeof(float)) << "queries, keys, values, output";
+  EXPECT_EQ(plan.at(0).skipped,
+            "needs 1.06 KiB (workspace 1.00 KiB + tensors 64 B), limit 1.00 KiB");
+}
+
+// 16 FLOP, 8 bytes per second and thread, 2 s to start a process, on which all below is counted.
+Calibration slow_machine() {
+  return {.ceilings = {{1, 16, 8}, {2, 32, 8}},
+          .judged_per_s = 100,
+          .drawn_per_s = 10,
+          .start_s = 2,
+          .took_s = 0};
+}
+
+TEST(Forecast, AddsUpWhatEveryMeasurementTakes) {
+  const TemporaryFolder folder;
+  const Experiment e = read_text(
+      folder,
+      "longattn: 1\nname: t\nthreads: [1, 2]\ninputs: [gaussian: {}]\nvariants: [tiny, plain]\n"
+      "problem: {lengths: [64], num_heads: 2, head_dim: 3, causal: true}\n"
+      "measure: {rounds: 3, min_time: 5s, error_rows: 4}\nlimits: {time: 100s}\n");
+  const auto plan = make_plan(e);
+  const Forecast f = forecast(e, plan, slow_machine());
+  ASSERT_EQ(f.cells.size(), 4u);
+  // tiny: 128 FLOP against 256 bytes on one thread, 512 on two.
+  EXPECT_DOUBLE_EQ(f.cells[0]->pass, 256.0 / 8);
+  EXPECT_DOUBLE_EQ(f.cells[1]->pass, 512.0 / 8);
+  EXPECT_DOUBLE_EQ(f.cells[0]->memory, 2 + 32);
+  EXPECT_DOUBLE_EQ(f.cells[0]->time, 3 * (2 + 32 + 32));
+  EXPECT_DOUBLE_EQ(f.cells[0]->error, 2 + 32 + 3 * 4 * 64 * 6 / 100.0);
+  EXPECT_FALSE(f.cells[0]->over_limit);
+  EXPECT_TRUE(f.cells[1]->over_limit) << "2 + 64 + 64 s";
+  EXPECT_DOUBLE_EQ(f.cells[1]->time, 3 * 100);
+  EXPECT_FALSE(f.cells[2].has_value()) << "plain takes no causal problem";
+  EXPECT_DOUBLE_EQ(f.inputs_s, 2 * 64 * 9 / 10.0) << "made once";
+  EXPECT_DOUBLE_EQ(f.total_s, f.inputs_s + f.cells[0]->total() + f.cells[1]->total());
+}
+
+TEST(Forecast, WhatIsNotMeasuredTakesNoTime) {
+  const TemporaryFolder folder;
+  const Experiment e = read_text(
+      folder,
+      "longattn: 1\nname: t\nthreads: 1\ninputs: [gaussian: {}]\nvariants: [tiny, greedy]\n"
+      "problem: {lengths: [4], num_heads: 1}\nlimits: {memory: 4GB}\n"
+      "measure: {rounds: 2, min_time: 5s, error: false, memory: false}\n");
+  const Forecast f = forecast(e, make_plan(e), slow_machine());
+  EXPECT_EQ(f.cells.at(0)->error, 0);
+  EXPECT_EQ(f.cells.at(0)->memory, 0);
+  EXPECT_DOUBLE_EQ(f.cells.at(0)->total(), 2 * (2 + f.cells.at(0)->pass + 5)) << "min_time";
+  EXPECT_FALSE(f.cells.at(1).has_value()) << "skipped";
 }
 
 }  // namespace

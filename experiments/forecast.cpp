@@ -1,0 +1,70 @@
+#include "experiments/forecast.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+namespace longattn {
+namespace {
+
+double real(Index value) { return static_cast<double>(value); }
+
+CellForecast forecast_cell(const Experiment& experiment, const PlannedCell& planned,
+                           const Calibration& calibration) {
+  const Measure& measure = experiment.measure;
+  const Problem& p = planned.cell.problem;
+  const Calibration::Ceilings& ceilings = calibration.of(planned.cell.threads);
+  CellForecast cell;
+  cell.pass = std::max(planned.cost->flops / ceilings.flops_per_s,
+                       planned.cost->bytes_moved / ceilings.bytes_per_s);
+  const auto limited = [&](double seconds) {
+    if (seconds > experiment.limits.time_s) cell.over_limit = true;
+    return std::min(seconds, experiment.limits.time_s);
+  };
+  if (measure.error) {
+    // Every head is judged on a row at least.
+    const double rows = std::min(real(std::max(measure.error_rows, p.batch * p.num_heads)),
+                                 real(p.batch * p.num_heads) * real(p.query_len));
+    const double definitions = 2 + (planned.options.has("seed") ? real(measure.seeds) : 1);
+    const double elements = rows * real(p.key_len) * real(p.head_dim + p.value_dim);
+    cell.error =
+        limited(calibration.start_s + cell.pass +
+                definitions * elements / (calibration.judged_per_s * planned.cell.threads));
+  }
+  if (measure.memory) cell.memory = limited(calibration.start_s + cell.pass);
+  if (measure.time) {
+    cell.time = real(measure.rounds) *
+                limited(calibration.start_s + cell.pass + std::max(measure.min_time_s, cell.pass));
+  }
+  return cell;
+}
+
+}  // namespace
+
+Forecast forecast(const Experiment& experiment, const std::vector<PlannedCell>& plan,
+                  const Calibration& calibration) {
+  Forecast result;
+  std::set<std::string> made;
+  for (const PlannedCell& planned : plan) {
+    if (!planned.cost || !planned.skipped.empty()) {
+      result.cells.emplace_back();
+      continue;
+    }
+    result.cells.push_back(forecast_cell(experiment, planned, calibration));
+    result.total_s += result.cells.back()->total();
+    const Problem& p = planned.cell.problem;
+    const double elements =
+        real(p.batch) * (real(p.num_heads) * real(p.query_len * p.head_dim) +
+                         real(p.num_kv_heads) * real(p.key_len) * real(p.head_dim + p.value_dim));
+    const std::string input =
+        fmt::format("{} {} {}", planned.cell.input.label, elements, p.key_len);
+    if (planned.cell.input.kind == InputSpec::Kind::gaussian && made.insert(input).second) {
+      result.inputs_s += elements / calibration.drawn_per_s;
+    }
+  }
+  result.total_s += result.inputs_s;
+  return result;
+}
+
+}  // namespace longattn
