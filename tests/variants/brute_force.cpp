@@ -27,11 +27,18 @@ double shown_pairs(const PatternCase& c) {
 void expect_as_written_out(const PatternCase& c, Dice& dice) {
   const Problem& p = c.problem;
   const auto rows = [&](const DrawnTensors& t, Index b, Index h) {
-    return softmax_rows(
-        p, t, b, h, [&](Index i, Index j) { return c.pattern(h, p.position(i), j) ? 1 : 0; },
-        c.own_projections.empty()
-            ? std::function<bool(Index)>()
-            : [&](Index i) { return c.own_projections.contains(p.position(i)); });
+    const Share share = [&](Index i, Index j) { return c.pattern(h, p.position(i), j) ? 1 : 0; };
+    Rows result = softmax_rows(p, t, b, h, share);
+    if (c.own_projections.empty()) return result;
+    const Rows own = softmax_rows(p, b, h, t.all(3, b, h), t.all(4, b, p.kv_head(h)), share);
+    for (Index i = 0; i < p.query_len; ++i) {
+      if (!c.own_projections.contains(p.position(i))) continue;
+      result.weights.row(i) = own.weights.row(i);
+      result.score_bound[i] = own.score_bound[i];
+      result.logsumexp[i] = own.logsumexp[i];
+      result.value_source[static_cast<size_t>(i)] = 3;
+    }
+    return result;
   };
   expect_as_written_out(WrittenCase{c.variant, p, c.options, rows, !c.own_projections.empty()},
                         dice);

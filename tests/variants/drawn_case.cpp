@@ -129,4 +129,12 @@ DrawnTensors::DrawnTensors(const Problem& p, bool own_projections, double deviat
   }
 }
 
+Vectors DrawnTensors::all(size_t tensor, Index b, Index head) const {
+  Vectors vectors;
+  for (Index i = 0; i < tensors[tensor].view.len(); ++i) {
+    vectors.push_back(tensors[tensor].row(b, head, i));
+  }
+  return vectors;
+}
+
 }  // namespace longattn

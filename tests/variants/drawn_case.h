@@ -60,6 +60,8 @@ struct StridedTensor {
   ConstTensorView view;
 };
 
+using Vectors = std::vector<std::vector<double>>;
+
 /// Queries, keys and values of a Problem, always the same for the same Problem; and the three extra
 /// tensors of Longformer if asked for.
 struct DrawnTensors {
@@ -68,6 +70,7 @@ struct DrawnTensors {
   std::vector<double> query(Index b, Index h, Index i) const { return tensors[0].row(b, h, i); }
   std::vector<double> key(Index b, Index kv, Index j) const { return tensors[1].row(b, kv, j); }
   std::vector<double> value(Index b, Index kv, Index j) const { return tensors[2].row(b, kv, j); }
+  Vectors all(size_t tensor, Index b, Index head) const;  ///< rows of one of the tensors
 
   std::vector<StridedTensor> tensors;  // queries, keys, values, and the same once more if extra
   std::vector<NamedTensor> extra;

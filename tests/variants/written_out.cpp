@@ -236,30 +236,22 @@ void expect_hidden_stay_unread(const WrittenCase& c, const Attention& attention,
 
 }  // namespace
 
-Rows softmax_rows(const Problem& p, const DrawnTensors& t, Index b, Index h, const Share& share,
-                  const std::function<bool(Index i)>& own) {
-  const Index kv = h / (p.num_heads / p.num_kv_heads);
+Rows softmax_rows(const Problem& p, Index b, Index h, const Vectors& queries, const Vectors& keys,
+                  const Share& share) {
   const double scale = scale_of(p);
   Rows rows;
   rows.weights = Eigen::MatrixXd::Zero(p.query_len, p.key_len);
   rows.score_bound = Eigen::VectorXd::Zero(p.query_len);
   rows.logsumexp = Eigen::VectorXd::Constant(p.query_len, -kInfinity);
   rows.value_source.assign(static_cast<size_t>(p.query_len), 0);
-  std::vector<std::vector<double>> keys[2];
-  for (size_t which = 0; which < (own ? 2 : 1); ++which) {
-    for (Index j = 0; j < p.key_len; ++j)
-      keys[which].push_back(t.tensors[1 + 3 * which].row(b, kv, j));
-  }
   for (Index i = 0; i < p.query_len; ++i) {
-    const bool is_own = own && own(i);
-    if (is_own) rows.value_source[static_cast<size_t>(i)] = 3;
-    const auto q = t.tensors[is_own ? 3 : 0].row(b, h, i);
+    const auto& q = queries[static_cast<size_t>(i)];
     std::map<Index, double> scores;
     double largest = -kInfinity, sum = 0;
     for (Index j = 0; j < p.key_len; ++j) {
       const double part = mask_shows(p, b, i, j) ? share(i, j) : 0;
       if (part <= 0) continue;
-      const auto& k = keys[is_own ? 1 : 0][static_cast<size_t>(j)];
+      const auto& k = keys[static_cast<size_t>(j)];
       double dot = 0, bound = 0;
       for (size_t c = 0; c < q.size(); ++c) {
         dot += q[c] * k[c];
@@ -278,6 +270,10 @@ Rows softmax_rows(const Problem& p, const DrawnTensors& t, Index b, Index h, con
     rows.logsumexp[i] = largest + std::log(sum);
   }
   return rows;
+}
+
+Rows softmax_rows(const Problem& p, const DrawnTensors& t, Index b, Index h, const Share& share) {
+  return softmax_rows(p, b, h, t.all(0, b, h), t.all(1, b, p.kv_head(h)), share);
 }
 
 void expect_rows(const Rows& rows, const Rows& expected, Index products) {

@@ -20,9 +20,11 @@ struct WrittenCase {
 /// How much of exp(score) a pattern lets query i have of key j: 0 or 1, or between for soft edges.
 using Share = std::function<double(Index i, Index j)>;
 /// Rows of one (batch entry, head) of a softmax over the keys that `share` and the mask show, term
-/// by term; those of `own` queries over the extra tensors.
-Rows softmax_rows(const Problem& p, const DrawnTensors& t, Index b, Index h, const Share& share,
-                  const std::function<bool(Index i)>& own = {});
+/// by term.
+Rows softmax_rows(const Problem& p, const DrawnTensors& t, Index b, Index h, const Share& share);
+/// The same of other queries and keys.
+Rows softmax_rows(const Problem& p, Index b, Index h, const Vectors& queries, const Vectors& keys,
+                  const Share& share);
 
 /// Holds definition and forward against the rows that are written out. Also logsumexp, workspace,
 /// gaps of strided outputs, the bits of several threads, and NaN in keys and values that are not
