@@ -57,5 +57,8 @@ struct Comparison {
 /// exactly. Points into both results.
 Comparison compare_runs(const RunResults& before, const RunResults& after,
                         const CompareSettings& settings);
+Comparison compare_runs(RunResults&&, const RunResults&, const CompareSettings&) = delete;
+Comparison compare_runs(const RunResults&, RunResults&&, const CompareSettings&) = delete;
+Comparison compare_runs(RunResults&&, RunResults&&, const CompareSettings&) = delete;
 
 }  // namespace longattn

@@ -178,7 +178,8 @@ TEST(Configs, TheShippedOnesAreRead) {
         {"plan", std::string(LONGATTN_SOURCE_DIR "/configs/") + name + ".yaml", "--json"});
     ASSERT_EQ(answer.code, kExitOk) << answer.error;
     const json plan = json::parse(answer.out);
-    EXPECT_EQ(plan.at("totals").at("runs"), plan.at("cells").size()) << name;
+    EXPECT_EQ(plan.at("totals").at("skipped"), 0) << name;
+    EXPECT_GT(plan.at("totals").at("runs"), 20) << name;
   }
 }
 

@@ -85,16 +85,18 @@ TEST(Compare, OfTwoLikeRunsIsSilentAtItsStatedRate) {
   int alarms = 0;
   for (int repeat = 0; repeat < kRepeats; ++repeat) {
     const auto seed = static_cast<std::uint64_t>(2 * repeat);
-    alarms += fires(compare_runs(run_of(seed, 10, 9), run_of(seed + 1, 10, 9), {0.05, 0}));
+    const RunResults before = run_of(seed, 10, 9), after = run_of(seed + 1, 10, 9);
+    alarms += fires(compare_runs(before, after, {0.05, 0}));
   }
   EXPECT_LE(alarms, (0.05 + 3 * std::sqrt(0.05 * 0.95 / kRepeats)) * kRepeats);
   EXPECT_GT(alarms, 0) << "a test that never fires says nothing";
 }
 
 TEST(Compare, SaysHowManyRoundsSoManyCellsNeed) {
+  const RunResults before = run_of(1, 30, 3);
   RunResults after = run_of(2, 30, 3);
   slow_down(after.cells[0], 10);
-  const Comparison comparison = compare_runs(run_of(1, 30, 3), after, {});
+  const Comparison comparison = compare_runs(before, after, {});
   EXPECT_EQ(comparison.cells[0].verdict, Verdict::too_few_rounds);
   // 30 * 2 / C(2n, n): 0.065 for n = 6, 0.017 for n = 7.
   EXPECT_EQ(comparison.rounds_needed, 7);

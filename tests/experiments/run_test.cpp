@@ -304,7 +304,7 @@ limits: {memory: 20KiB}
   call(LONGATTN_PROGRAM, {"plan", config.string()});
   EXPECT_NE(out().find("(1 run, 0 unsupported, 1 skipped)"), std::string::npos) << out();
   EXPECT_NE(out().find("needs "), std::string::npos) << out();
-  EXPECT_NE(out().find("limit 2.05e-05 GB"), std::string::npos) << out();
+  EXPECT_NE(out().find("limit 20.0 KiB"), std::string::npos) << out();
 }
 
 TEST_F(Run, OfAWrongConfigMeasuresNothingAndExitsTwo) {
