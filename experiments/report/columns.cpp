@@ -68,8 +68,48 @@ constexpr std::array kColumns = {
     ShownColumn{"impl. ratio", "forward against its own definition over the tolerance; 1 conforms",
                 false, of<&CellResult::implementation_ratio, three_digits>}};
 
+Shown regret(const Block&, const CellResult& result) {
+  if (!result.relative_error || !result.oracle_error) return {};
+  return shown(std::optional(result.relative_error->value - *result.oracle_error), three_digits);
+}
+
+constexpr std::array kErrorColumns = {
+    kColumns[0],
+    ShownColumn{"rel. error", "definition against full attention in double precision", true,
+                of<&CellResult::relative_error, error>},
+    ShownColumn{"mean of V", "the same error of the mean of the visible values", true,
+                of<&CellResult::mean_value_error, error>},
+    ShownColumn{"oracle", "the same error of the best choice of as many keys per row", true,
+                of<&CellResult::oracle_error, error>},
+    ShownColumn{"regret", "relative error less the oracle's", true, regret},
+    ShownColumn{"mass", "full attention's probability on the keys that are weighed", true, mass},
+    ShownColumn{"contrast", "relative error over the root mean square of the lost mass", true,
+                of<&CellResult::value_contrast, three_digits>},
+    ShownColumn{"TV", "total variation between its weights and full attention's, mean over rows",
+                true, of<&CellResult::total_variation, three_digits>},
+    ShownColumn{"KL", "divergence of its weights from full attention's, nats, mean over rows", true,
+                of<&CellResult::kl_divergence, three_digits>},
+    ShownColumn{"recall", "share of a row's 16 heaviest keys that get a weight", true,
+                of<&CellResult::top_recall, percent>},
+    ShownColumn{"uncovered", "sampled rows that see keys and weigh none", true,
+                of<&CellResult::uncovered_rows, exact>},
+    ShownColumn{"median row", "relative error of a row: median", true,
+                of<&CellResult::row_error_median, error>},
+    ShownColumn{"pinned", "relative error of a row: worst of the first and last queries", true,
+                of<&CellResult::row_error_pinned, error>},
+    ShownColumn{"seeds", "how many seeds were drawn", true, of<&CellResult::seeds, exact>},
+    ShownColumn{"mean", "relative error: mean over seeds", true,
+                of<&CellResult::seed_error_mean, error>},
+    ShownColumn{"worst", "relative error: worst seed", true,
+                of<&CellResult::seed_error_worst, error>},
+    ShownColumn{"bias", "relative error of the mean output over seeds", true,
+                of<&CellResult::seed_bias, error>},
+    ShownColumn{"spread", "standard deviation of outputs over seeds, relative to full attention",
+                true, of<&CellResult::seed_spread, error>}};
+
 }  // namespace
 
 std::span<const ShownColumn> shown_columns() { return kColumns; }
+std::span<const ShownColumn> error_columns() { return kErrorColumns; }
 
 }  // namespace longattn

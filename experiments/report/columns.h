@@ -26,4 +26,7 @@ struct ShownColumn {
 /// In reading order, between the variant's label and the status.
 std::span<const ShownColumn> shown_columns();
 
+/// What the error of an approximation is made of and read against: a table of its own.
+std::span<const ShownColumn> error_columns();
+
 }  // namespace longattn

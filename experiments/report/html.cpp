@@ -99,7 +99,12 @@ std::string results_section(const std::vector<Block>& blocks) {
       "interval; hold the pointer over a figure for all its digits. What each column means is "
       "under "
       "<a href=\"#method\">Method</a>.</p>\n";
-  for (const Block& block : blocks) text += block_heading(block) + summary_table(block);
+  for (const Block& block : blocks) {
+    text += block_heading(block) + summary_table(block);
+    if (const std::string errors = error_table(block); !errors.empty()) {
+      text += "<h4>What the errors are made of</h4>\n" + errors;
+    }
+  }
   return text + "</section>\n";
 }
 

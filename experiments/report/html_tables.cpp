@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "experiments/report/columns.h"
 #include "experiments/report/csv.h"
 #include "experiments/report/text.h"
@@ -69,6 +71,33 @@ std::string summary_table(const Block& block) {
     for (const CellResult* result : series.cells) rows += summary_row(block, series, *result);
   }
   return scrolled("Results", heads, rows, " class=\"sortable\"");
+}
+
+std::string error_table(const Block& block) {
+  const auto any = [&](const ShownColumn& column) {
+    return std::ranges::any_of(block.series, [&](const Series& series) {
+      return std::ranges::any_of(series.cells, [&](const CellResult* result) {
+        return !result->declared_exact && column.show(block, *result).figure.has_value();
+      });
+    });
+  };
+  std::vector<ShownColumn> columns;
+  std::ranges::copy_if(error_columns(), std::back_inserter(columns), any);
+  std::string heads = "<th class=\"text\" scope=\"col\">variant</th>", rows;
+  for (const ShownColumn& column : columns) {
+    heads +=
+        fmt::format("<th scope=\"col\" title=\"{}\">{}</th>", html(column.meaning), column.head);
+  }
+  for (const Series& series : block.series) {
+    for (const CellResult* result : series.cells) {
+      if (result->declared_exact || !result->relative_error) continue;
+      rows += fmt::format("<tr><td class=\"text label\"><div>{}</div></td>", html(series.label));
+      for (const ShownColumn& column : columns) rows += figure_cell(column.show(block, *result));
+      rows += "</tr>\n";
+    }
+  }
+  if (rows.empty()) return "";
+  return scrolled("Errors", heads, rows, " class=\"sortable\"");
 }
 
 std::string failure_table(const RunResults& results) {

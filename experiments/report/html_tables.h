@@ -8,6 +8,8 @@ namespace longattn {
 
 /// One row per cell of a block; figures rounded for reading, full precision in `data-value`.
 std::string summary_table(const Block& block);
+/// What the errors of a block's approximations are made of, one row each; empty when it has none.
+std::string error_table(const Block& block);
 /// Every cell that is not ok, with its reason and the end of what it said; empty when there is
 /// none.
 std::string failure_table(const RunResults& results);

@@ -26,6 +26,7 @@ body {
 header { border-bottom: 2px solid var(--ink); padding-bottom: 1.1rem; }
 h1 { font-size: 2.1rem; line-height: 1.18; font-weight: 600; margin: 0 0 .45rem; }
 h2 { font-size: 1.32rem; font-weight: 600; margin: 3rem 0 .8rem; }
+h4 { font-size: .95rem; font-weight: 600; margin: 1rem 0 .3rem; }
 h3 { font-size: 1.06rem; font-weight: 600; margin: 1.5rem 0 .35rem; }
 h3 small { font-weight: 400; color: var(--soft); font-size: .92em; }
 p, ul, dl { max-width: 46rem; }
@@ -122,7 +123,7 @@ footer { margin-top: 3rem; border-top: 1px solid var(--hair); padding-top: .8rem
   .scroll, pre { max-height: none; overflow: visible; }
   nav, th button::after { display: none; }
   figure, tr, li { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, h4 { break-after: avoid; }
   table { font-size: 6.5pt; }
   th, td { padding: 1pt 2pt; }
   td.label div { max-width: 8rem; }

@@ -113,6 +113,7 @@ std::string half_width(const Estimate& estimate) {
   if (!(half > 0) || !std::isfinite(half)) return "";
   const double percent = 100 * half;
   if (percent < 0.05) return "±0.0%";
+  if (percent > 999) return "±>999%";
   return fmt::format("±{:.{}f}%", percent, percent < 9.95 ? 1 : 0);
 }
 
