@@ -265,7 +265,9 @@ std::string axis_script(const char* name, const Axis& axis, const char* label) {
   const std::string title =
       name[0] == 'x'
           ? fmt::format("set xlabel '{}'\n", label)
-          : fmt::format("set label '{}' at screen 0.022, graph 0.5 center rotate\n", label);
+          : fmt::format("set label '{}' at screen 0.02, graph 0.5 center rotate textcolor rgb "
+                        "'{}'\n",
+                        label, kInk);
   return title + fmt::format("set logscale {0}\nset {0}range [{1}:{2}]\nset {0}tics {3}\n", name,
                              exact(axis.low), exact(axis.high), axis.tics);
 }

@@ -17,7 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kKeyLine = 19;        // pixels, of one line of the key
+// Height of a line of the key as each terminal sets it, in pixels of the picture.
+constexpr int kSvgKeyLine = 18, kPdfKeyLine = 13;
 constexpr size_t kKeyLabel = 64;    // columns of a label
 constexpr Index kMaxSvg = 4 << 20;  // bytes
 constexpr double kPdfInches = 3.4;  // 86 mm: a column of a paper
@@ -31,26 +32,32 @@ size_t key_columns(const Figure& figure) {
                             std::max<size_t>(figure.plot.key.size(), 1));
 }
 
-std::string page_terminal(int height) {
+std::string svg_terminal(int height) {
   return fmt::format(
       "set terminal svg size {}, {} dynamic noenhanced font 'Helvetica,14' linewidth 1.2\n",
       kPictureWidth, height);
 }
 
-// Settings that keep the plot where it is for any key: the page crops the key away.
-std::string margins(int height) {
+// The picture with room for the key below it.
+int height_with_key(const Figure& figure, int key_line) {
+  const size_t columns = key_columns(figure);
+  const size_t lines = (figure.plot.key.size() + columns - 1) / columns;
+  return kPictureHeight + key_line * static_cast<int>(lines) + 8;
+}
+
+// Settings that keep the plot at the upper edge and in its size whatever the height.
+std::string placed(int height) {
   const auto down = [&](double pixels) { return 1 - pixels / height; };
   return fmt::format(
       "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset tmargin at screen {:.4f}\n"
-      "set bmargin at screen {:.4f}\n",
+      "set bmargin at screen {:.4f}\nset key at screen 0.02, screen {:.4f}\n",
       double{kMarginLeft} / kPictureWidth, 1 - double{kMarginRight} / kPictureWidth,
-      down(kMarginTop), down(kPictureHeight - kMarginBottom));
+      down(kMarginTop), down(kPictureHeight - kMarginBottom), down(kPictureHeight - 6));
 }
 
 std::string script(const Figure& figure) {
-  const size_t columns = key_columns(figure);
-  const size_t lines = (figure.plot.key.size() + columns - 1) / columns;
-  const int height = kPictureHeight + kKeyLine * static_cast<int>(lines) + 8;
+  const int svg_height = height_with_key(figure, kSvgKeyLine);
+  const int pdf_height = height_with_key(figure, kPdfKeyLine);
   size_t labels = 1;
   for (const auto& entry : figure.plot.key) labels = std::max(labels, entry.number);
   return fmt::format(
@@ -74,32 +81,32 @@ set border 3 linecolor rgb '{ink}' lw 0.8
 set tics nomirror out scale 0.7, 0.4 textcolor rgb '{ink}'
 set xlabel textcolor rgb '{ink}' offset 0, 0.3
 set grid xtics ytics back lt 1 lc rgb '#e4e4e4' lw 0.8, lt 1 lc rgb '#e4e4e4' lw 0.8
-set key at screen 0.02, screen {key:.4f} top left horizontal Left reverse noenhanced samplen 2   width 1 maxcols {columns} textcolor rgb '{ink}'
+set key top left horizontal Left reverse noenhanced samplen 2   width 1 maxcols {columns} textcolor rgb '{ink}'
 set errorbars small
-{margins}{axes}set pointsize 0.8
+{axes}{svg_place}set pointsize 0.8
 {svg}set output '{name}.svg'
 plot {sample}{curves}
-set pointsize 0.35
+{pdf_place}set pointsize 0.5
 set terminal pdfcairo size {width}in, {inches}in noenhanced font 'Helvetica,6.5' linewidth 0.9
 set output '{name}.pdf'
 replot
 unset output
 )",
-      fmt::arg("name", figure.name), fmt::arg("ink", kInk), fmt::arg("columns", columns),
-      fmt::arg("labels", labels), fmt::arg("margins", margins(height)),
-      fmt::arg("axes", figure.axes), fmt::arg("svg", page_terminal(height)),
-      fmt::arg("key", 1 - (kPictureHeight + 2.0) / height),
+      fmt::arg("name", figure.name), fmt::arg("ink", kInk),
+      fmt::arg("columns", key_columns(figure)), fmt::arg("labels", labels),
+      fmt::arg("svg_place", placed(svg_height)), fmt::arg("pdf_place", placed(pdf_height)),
+      fmt::arg("axes", figure.axes), fmt::arg("svg", svg_terminal(svg_height)),
       // gnuplot takes the word `sample` only before a range.
       fmt::arg("sample", figure.curves.starts_with('[') ? "sample " : ""),
       fmt::arg("curves", figure.curves), fmt::arg("width", exact(kPdfInches)),
-      fmt::arg("inches", fmt::format("{:.3f}", kPdfInches * height / kPictureWidth)));
+      fmt::arg("inches", fmt::format("{:.3f}", kPdfInches * pdf_height / kPictureWidth)));
 }
 
 // Draws the same without its key, into page.svg.
 std::string page_script(const Figure& figure) {
   return fmt::format(
-      "load '{}.gp'\nunset key\nset pointsize 0.8\n{}{}set output 'page.svg'\nreplot\n",
-      figure.name, margins(kPictureHeight), page_terminal(kPictureHeight));
+      "load '{}.gp'\nset pointsize 0.8\n{}{}unset key\nset output 'page.svg'\nreplot\n",
+      figure.name, placed(kPictureHeight), svg_terminal(kPictureHeight));
 }
 
 // A folder beside the plots in which a figure is drawn before its files are renamed into place.

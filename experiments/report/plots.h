@@ -9,8 +9,8 @@
 namespace longattn {
 
 // The picture, in pixels of its SVG: a plot between margins.
-inline constexpr int kPictureWidth = 560, kPictureHeight = 410;
-inline constexpr int kMarginLeft = 84, kMarginRight = 46, kMarginTop = 16, kMarginBottom = 62;
+inline constexpr int kPictureWidth = 570, kPictureHeight = 410;
+inline constexpr int kMarginLeft = 96, kMarginRight = 46, kMarginTop = 16, kMarginBottom = 62;
 inline constexpr int kPlotWidth = kPictureWidth - kMarginLeft - kMarginRight;
 inline constexpr int kPlotHeight = kPictureHeight - kMarginTop - kMarginBottom;
 
