@@ -213,7 +213,6 @@ class LengthFigure {
         ends.push_back(end);
       }
       if (failed) add_curve(figure_, *series, "open", "7 with points");
-      add_to_key(figure_, *series);
     }
     if (!single()) figure_.axes += tags_at_the_edge(ends);
   }
@@ -250,24 +249,28 @@ void add_curve(Figure& figure, const std::string& curve) {
 void add_curve(Figure& figure, const Series& series, const char* mark, const std::string& columns) {
   const Look style = look(series);
   const bool open = std::string_view(mark) == "open";
-  add_curve(figure, fmt::format("'{}.tsv' using (pick({}, '{}')):{} lc rgb '{}' pt {}{} {}",
-                                figure.name, series.number, mark, columns, style.colour,
-                                open ? style.open : style.marker, style.dashed ? " dt 2" : "",
-                                open ? "notitle" : fmt::format("title key({})", series.number)));
+  const std::string title = add_to_key(figure, series, open);
+  add_curve(figure,
+            fmt::format("'{}.tsv' using (pick({}, '{}')):{} lc rgb '{}' pt {}{} {}", figure.name,
+                        series.number, mark, columns, style.colour,
+                        open ? style.open : style.marker, style.dashed ? " dt 2" : "", title));
 }
 
-void add_to_key(Figure& figure, const Series& series) {
-  figure.plot.key.push_back({series.number, series.label, look(series)});
+std::string add_to_key(Figure& figure, const Series& series, bool open) {
+  auto& key = figure.plot.key;
+  if (!key.empty() && key.back().number == series.number) return "notitle";
+  key.push_back({series.number, series.label, look(series), open});
+  return fmt::format("title key({})", series.number);
 }
 
 std::string axis_script(const char* name, const Axis& axis, const char* label) {
   // gnuplot's own ylabel moves with the width that it guesses for the tics, out of the picture.
   const std::string title =
-      name[0] == 'x'
-          ? fmt::format("set xlabel '{}'\n", label)
-          : fmt::format("set label '{}' at screen 0.02, graph 0.5 center rotate textcolor rgb "
-                        "'{}'\n",
-                        label, kInk);
+      name[0] == 'x' ? fmt::format("set xlabel '{}'\n", label)
+                     : fmt::format(
+                           "set label '{}' at screen 0.02, graph 0.5 center rotate textcolor rgb "
+                           "'{}'\n",
+                           label, kInk);
   return title + fmt::format("set logscale {0}\nset {0}range [{1}:{2}]\nset {0}tics {3}\n", name,
                              exact(axis.low), exact(axis.high), axis.tics);
 }

@@ -30,11 +30,13 @@ std::string data_header(const std::string& figures);
 std::string data_row(const Block& block, const Series& series, Index length, const char* mark,
                      double x, const std::vector<std::optional<double>>& figures);
 
-/// Adds a curve of the marked rows of a series. `columns` follow x: "7:8:9 with yerrorlines".
+/// Adds a curve of the marked rows of a series, and the series to the key when it is not there yet.
+/// `columns` follow x: "7:8:9 with yerrorlines".
 void add_curve(Figure& figure, const Series& series, const char* mark, const std::string& columns);
 /// The same for what has no series.
 void add_curve(Figure& figure, const std::string& curve);
-void add_to_key(Figure& figure, const Series& series);
+/// Adds a series to the key; its place there for gnuplot: "title key(3)", or "notitle".
+std::string add_to_key(Figure& figure, const Series& series, bool open = false);
 std::string axis_script(const char* name, const Axis& axis, const char* label);
 
 /// Where a value stands on a logarithmic axis: 0 at its lower, 1 at its upper end.

@@ -120,6 +120,7 @@ std::string themed_tag(std::string tag, const std::string& prefix) {
   replace_all(tag, "id='", "id='" + prefix);
   replace_all(tag, "id=\"", "id=\"" + prefix);
   replace_all(tag, "href='#", "href='#" + prefix);
+  replace_all(tag, " color=\"black\"", "");  // of gnuplot's groups: the page's colour goes through
   replace_all(tag, "rgb( 51,  51,  51)", "currentColor");
   replace_all(tag, "rgb(51,51,51)", "currentColor");
   return tag;

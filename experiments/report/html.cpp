@@ -114,8 +114,9 @@ std::string caption(size_t number, const std::string& text) {
 
 std::string plot_figure(const Plot& plot, size_t number) {
   std::string key;
-  for (const auto& [place, label, look] : plot.key) {
-    key += fmt::format("<li>{}<b>{}</b><span>{}</span></li>\n", swatch(look), place, html(label));
+  for (const auto& [place, label, look, open] : plot.key) {
+    key += fmt::format("<li>{}<b>{}</b><span>{}</span></li>\n", swatch(look, open), place,
+                       html(label));
   }
   return fmt::format("<figure class=\"plot\">{}\n<ul class=\"key\">{}</ul>\n{}</figure>\n",
                      plot.svg, key, caption(number, plot.caption));

@@ -35,7 +35,7 @@ Look look(const Series& series) {
   return result;
 }
 
-std::string swatch(const Look& look) {
+std::string swatch(const Look& look, bool open) {
   const char* path = kMarkers.front().path;
   for (const Marker& marker : kMarkers) {
     if (marker.filled == look.marker) path = marker.path;
@@ -43,9 +43,12 @@ std::string swatch(const Look& look) {
   const std::string colour = look.colour == kInk ? "currentColor" : look.colour;
   return fmt::format(
       "<svg class=\"swatch\" viewBox=\"0 0 26 10\" aria-hidden=\"true\"><path d=\"M0 5h26\" "
-      "stroke=\"{0}\" stroke-width=\"1.4\"{1}/><path transform=\"translate(8)\" fill=\"{0}\" "
-      "d=\"{2}\"/></svg>",
-      colour, look.dashed ? " stroke-dasharray=\"3 2.5\"" : "", path);
+      "stroke=\"{0}\" stroke-width=\"1.4\"{1}/><path transform=\"translate(8)\" {2} "
+      "d=\"{3}\"/></svg>",
+      colour, look.dashed ? " stroke-dasharray=\"3 2.5\"" : "",
+      open ? fmt::format("fill=\"var(--paper)\" stroke=\"{}\"", colour)
+           : fmt::format("fill=\"{}\"", colour),
+      path);
 }
 
 }  // namespace longattn

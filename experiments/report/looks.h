@@ -16,8 +16,8 @@ struct Look {
 };
 Look look(const Series& series);
 
-/// The marker on its line as inline SVG, for a key of the page.
-std::string swatch(const Look& look);
+/// The marker on its line as inline SVG, for a key of the page; `open`: its outline.
+std::string swatch(const Look& look, bool open);
 
 /// Colour of text and axes in scripts; the page turns it into its own ink.
 inline constexpr std::string_view kInk = "#333333";

@@ -21,6 +21,7 @@ struct Plot {
     size_t number;
     std::string label;
     Look look;
+    bool open;  ///< it has only failures in this figure
   };
   Kind kind = Kind::time;
   size_t block = 0;           ///< number of the block it shows

@@ -64,15 +64,14 @@ Figure trade_off_figure(const Block& block, Figure figure) {
                   up(error.value), on_axis(x, time.low), on_axis(x, time.high),
                   up(error.low),   up(error.high)};
     if (null) {
-      add_curve(figure,
-                fmt::format("[{}:{}] {} with lines lc rgb '{}' dt 2 title key({})", exact(x.low),
-                            exact(x.high), exact(error.value), tag.colour, series->number));
+      add_curve(figure, fmt::format("[{}:{}] {} with lines lc rgb '{}' dt 2 {}", exact(x.low),
+                                    exact(x.high), exact(error.value), tag.colour,
+                                    add_to_key(figure, *series)));
       lines.push_back(tag);
     } else {
       add_curve(figure, *series, "point", "10:8:9:11:12 with xyerrorbars");
       points.push_back(tag);
     }
-    add_to_key(figure, *series);
   }
   if (any_exact) {
     figure.axes +=

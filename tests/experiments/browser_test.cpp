@@ -95,7 +95,7 @@ measure: {rounds: 3, min_time: 1ms, error_rows: 32}
   std::string csv() const { return slurp(*run_ / "results/results.csv"); }
 
   // Everything that is wrong with the page, in sentences.
-  std::vector<std::string> faults(const std::string& content) {
+  std::vector<std::string> faults(const std::string& content, bool dark = false) {
     folder_.file("report.html", content);
     folder_.file("probe.html", slurp(LONGATTN_SOURCE_DIR "/tests/experiments/browser_probe.html"));
     const std::string profile = folder_ / "profile";
@@ -106,9 +106,10 @@ measure: {rounds: 3, min_time: 1ms, error_rows: 32}
         "browser=$(command -v $name) && break; done; timeout 100 \"${{browser:-chromium}}\" "
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
         "--disable-background-networking --disable-component-update --disable-sync "
-        "--allow-file-access-from-files --user-data-dir={} --enable-logging=stderr --dump-dom "
+        "--allow-file-access-from-files --blink-settings=preferredColorScheme={} "
+        "--user-data-dir={} --enable-logging=stderr --dump-dom "
         "file://{}/probe.html >dom 2>errors </dev/null",
-        folder_.path(), profile, folder_.path()));
+        folder_.path(), dark ? 0 : 1, profile, folder_.path()));
     const std::string errors = slurp(folder_ / "errors");
     const std::string dom = slurp(folder_ / "dom");
     const size_t begin = dom.find("<pre id=\"found\">");
@@ -138,7 +139,9 @@ measure: {rounds: 3, min_time: 1ms, error_rows: 32}
     // Two inputs with four plots and seven patterns (of the crashing variant: none) each.
     if (view["pictures"] != 2 * (4 + 6)) say(view["pictures"].dump() + " pictures");
     if (view["not_drawn"] != 0) say(view["not_drawn"].dump() + " pictures are not drawn");
-    if (view["sort_buttons"] == 0) say("tables cannot be sorted");
+    if (view["faint"] != 0) say(view["faint"].dump() + " texts can hardly be read");
+    if (view["cut"] != 0) say(view["cut"].dump() + " texts are cut off");
+    if (!view["sort_faults"].empty()) say("sorting: " + view["sort_faults"].dump());
     if (view["csv"] != csv()) say("the CSV to download is not results.csv");
     const auto rows = parse_csv(csv());
     if (view["rows"].size() != rows.size()) say(view["rows"].dump() + " rows");
@@ -205,6 +208,8 @@ std::unique_ptr<TemporaryFolder> Browser::run_;
 
 TEST_F(Browser, ShowsTheReportWholeAndTrueAtBothWidths) { EXPECT_THAT(faults(page()), IsEmpty()); }
 
+TEST_F(Browser, ShowsItInTheDarkToo) { EXPECT_THAT(faults(page(), true), IsEmpty()); }
+
 // Each fault that the test is for, made on purpose.
 TEST_F(Browser, FindsEachFaultOfABrokenPage) {
   const auto with = [&](const std::string& what, const std::string& instead) {
@@ -221,6 +226,15 @@ TEST_F(Browser, FindsEachFaultOfABrokenPage) {
                           "<img alt=\"lost\" width=\"50\" height=\"50\" "
                           "src=\"data:image/png;base64,AAAA\"><svg hidden ")),
               Contains(HasSubstr("at 390 pixels: 1 pictures are not drawn")));
+  EXPECT_THAT(faults(with("</style>", "figure svg text { fill: #222; }</style>"), true),
+              Contains(HasSubstr("texts can hardly be read")));
+  EXPECT_THAT(faults(with("</main>",
+                          "<svg class=\"swatch\" viewBox=\"0 0 50 50\" width=\"50\">"
+                          "<text x=\"40\" y=\"20\">too long</text></svg></main>")),
+              Contains("at 390 pixels: 1 texts are cut off"));
+  EXPECT_THAT(faults(with("down ? -order : order", "order")),
+              Contains(HasSubstr("sorting: [\"no button")))
+      << "another script than the policy names does not run";
   EXPECT_THAT(faults(with("title=\"64\">64<", "title=\"64\">46<")),
               Contains(HasSubstr("reads 46, results.csv has 64")));
   EXPECT_THAT(faults(with("<td data-value=\"64\"", "<td data-value=\"65\"")),
