@@ -125,24 +125,24 @@ std::string plot_figure(const Plot& plot, size_t number) {
 std::string plots_section(const PageParts& parts, bool trade_off, size_t& number) {
   std::string text = trade_off ? "<section id=\"error\">\n<h2>Error against time</h2>\n"
                                : "<section id=\"scaling\">\n<h2>Scaling</h2>\n";
-  std::string figures;
-  for (const Plot& plot : parts.plots) {
-    if ((plot.kind == Plot::Kind::error) == trade_off) figures += plot_figure(plot, ++number);
-  }
   if (!parts.no_plots.empty()) {
     text += fmt::format("<p class=\"bad\">The plots could not be drawn: {}</p>\n",
                         html(parts.no_plots));
-  } else if (figures.empty()) {
-    text += "<p>Nothing was measured that could be drawn.</p>\n";
-  } else {
-    text += figures;
   }
-  for (const Block& block : parts.blocks) {
-    if (const std::string growth = trade_off ? "" : growth_html(block); !growth.empty()) {
-      text += block_heading(block) + growth;
+  std::string blocks;
+  for (size_t n = 0; n < parts.blocks.size(); ++n) {
+    std::string block;
+    for (const Plot& plot : parts.plots) {
+      const bool here = plot.block == n && (plot.kind == Plot::Kind::error) == trade_off;
+      if (here) block += plot_figure(plot, ++number);
     }
+    if (!trade_off) block += growth_html(parts.blocks[n]);
+    if (!block.empty()) blocks += block_heading(parts.blocks[n]) + block;
   }
-  return text + "</section>\n";
+  if (blocks.empty() && parts.no_plots.empty()) {
+    blocks = "<p>Nothing was measured that could be drawn.</p>\n";
+  }
+  return text + blocks + "</section>\n";
 }
 
 const CellResult* find_cell(const RunResults& results, const std::string& id) {

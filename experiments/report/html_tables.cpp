@@ -50,27 +50,38 @@ std::string scrolled(const char* name, const std::string& heads, const std::stri
       name, kind, heads, rows);
 }
 
-std::string summary_row(const Block& block, const Series& series, const CellResult& result) {
-  std::string text = fmt::format(
+std::string figure_heads(std::span<const ShownColumn> columns) {
+  std::string heads = "<th class=\"text\" scope=\"col\">variant</th>";
+  for (const ShownColumn& column : columns) {
+    heads +=
+        fmt::format("<th scope=\"col\" title=\"{}\">{}</th>", html(column.meaning), column.head);
+  }
+  return heads;
+}
+
+// A row without its end.
+std::string figure_row(const Block& block, const Series& series, const CellResult& result,
+                       std::span<const ShownColumn> columns) {
+  std::string row = fmt::format(
       "<tr data-cell=\"{}\"{}><td class=\"text label\"><div>{}</div></td>", html(result.cell.id),
       series.cells.front() == &result ? " class=\"first\"" : "", html(series.label));
-  for (const ShownColumn& column : shown_columns()) text += figure_cell(column.show(block, result));
-  return text + status_cell(result) + "</tr>\n";
+  for (const ShownColumn& column : columns) row += figure_cell(column.show(block, result));
+  return row;
 }
 
 }  // namespace
 
 std::string summary_table(const Block& block) {
-  std::string heads = "<th class=\"text\" scope=\"col\">variant</th>", rows;
-  for (const ShownColumn& column : shown_columns()) {
-    heads +=
-        fmt::format("<th scope=\"col\" title=\"{}\">{}</th>", html(column.meaning), column.head);
-  }
-  heads += "<th class=\"text\" scope=\"col\">status</th>";
+  std::string rows;
   for (const Series& series : block.series) {
-    for (const CellResult* result : series.cells) rows += summary_row(block, series, *result);
+    for (const CellResult* result : series.cells) {
+      rows +=
+          figure_row(block, series, *result, shown_columns()) + status_cell(*result) + "</tr>\n";
+    }
   }
-  return scrolled("Results", heads, rows, " class=\"sortable\"");
+  return scrolled("Results",
+                  figure_heads(shown_columns()) + "<th class=\"text\" scope=\"col\">status</th>",
+                  rows, " class=\"sortable\"");
 }
 
 std::string error_table(const Block& block) {
@@ -83,21 +94,15 @@ std::string error_table(const Block& block) {
   };
   std::vector<ShownColumn> columns;
   std::ranges::copy_if(error_columns(), std::back_inserter(columns), any);
-  std::string heads = "<th class=\"text\" scope=\"col\">variant</th>", rows;
-  for (const ShownColumn& column : columns) {
-    heads +=
-        fmt::format("<th scope=\"col\" title=\"{}\">{}</th>", html(column.meaning), column.head);
-  }
+  std::string rows;
   for (const Series& series : block.series) {
     for (const CellResult* result : series.cells) {
       if (result->declared_exact || !result->relative_error) continue;
-      rows += fmt::format("<tr><td class=\"text label\"><div>{}</div></td>", html(series.label));
-      for (const ShownColumn& column : columns) rows += figure_cell(column.show(block, *result));
-      rows += "</tr>\n";
+      rows += figure_row(block, series, *result, columns) + "</tr>\n";
     }
   }
   if (rows.empty()) return "";
-  return scrolled("Errors", heads, rows, " class=\"sortable\"");
+  return scrolled("Errors", figure_heads(columns), rows, " class=\"sortable\"");
 }
 
 std::string failure_table(const RunResults& results) {
