@@ -13,10 +13,12 @@ std::string listed(const std::vector<std::string>& parts) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
+// What is not supported has no marker: no limit was met.
 bool any_failure(const Block& block) {
   return std::ranges::any_of(block.series, [](const Series& series) {
-    return std::ranges::any_of(series.cells,
-                               [](const CellResult* r) { return r->status != Status::ok; });
+    return std::ranges::any_of(series.cells, [](const CellResult* r) {
+      return r->status != Status::ok && r->status != Status::unsupported;
+    });
   });
 }
 

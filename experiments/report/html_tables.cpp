@@ -31,7 +31,8 @@ std::string status_cell(const CellResult& result) {
 // Which cell a row is about.
 std::string cell_fields(const RunResults& results, const CellResult& result) {
   return fmt::format(
-      "<td class=\"text\">{}</td><td class=\"text label\"><div>{}</div></td><td>{}</td>",
+      "<td class=\"text label\"><div>{}</div></td><td class=\"text label\"><div>{}</div></td>"
+      "<td>{}</td>",
       html(result.cell.input.label), html(short_label(result.cell, results.cells)),
       grouped(result.cell.problem.key_len));
 }

@@ -59,7 +59,10 @@ td.wrap { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 td.label div { width: max-content; max-width: 15rem; white-space: normal; }
 tbody tr.first td { border-top: 1px solid var(--hair); }
 tbody tr:first-child td { border-top: 0; }
-tbody tr:hover td { background: var(--panel); }
+table.sortable th:first-child, table.sortable td:first-child { position: sticky; left: 0;
+  background: var(--paper); }
+table.sortable th:first-child { z-index: 1; }
+tbody tr:hover td, table.sortable tbody tr:hover td:first-child { background: var(--panel); }
 td small { color: var(--soft); font-size: .88em; }
 td.none { color: var(--soft); }
 th button { all: unset; cursor: pointer; position: relative; }
@@ -112,6 +115,7 @@ footer { margin-top: 3rem; border-top: 1px solid var(--hair); padding-top: .8rem
   body { padding-top: 1.5rem; font-size: 1rem; }
   h1 { font-size: 1.65rem; }
   h2 { margin-top: 2.2rem; }
+  td.label div { max-width: 7.5rem; }
   .patterns { grid-template-columns: repeat(auto-fill, minmax(min(100%, 9.5rem), 1fr)); }
 }
 @media (max-width: 54rem) {
