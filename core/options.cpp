@@ -189,6 +189,13 @@ OptionValue parse_option(const Option& option, std::string_view untrimmed) {
   refuse(option, text);
 }
 
+bool names_file(const Option& option, const OptionValue& value) {
+  const auto* text = std::get_if<std::string>(&value);
+  const bool may_be = option.type == OptionType::path || option.type == OptionType::numbers_or_path;
+  return may_be && text != nullptr && !text->empty() &&
+         std::ranges::find(option.choices, *text) == option.choices.end();
+}
+
 std::string to_text(const OptionValue& value) {
   struct Visitor {
     std::string operator()(Automatic) const { return "auto"; }

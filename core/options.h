@@ -51,6 +51,9 @@ using OptionList = std::vector<Option>;
 /// Throws OptionError: what was found, what was expected, the range.
 OptionValue parse_option(const Option& option, std::string_view text);
 
+/// Whether the value is the name of a file: text that is neither empty nor a choice of a path.
+bool names_file(const Option& option, const OptionValue& value);
+
 /// Shortest text that parse_option reads back to the same value.
 std::string to_text(const OptionValue& value);
 

@@ -34,17 +34,27 @@ std::string hash_file(const std::string& path) {
   return hex(XXH3_64bits_digest(&state));
 }
 
+std::string file_hash(const std::string& path, std::map<std::string, std::string>& files) {
+  const auto [found, fresh] = files.try_emplace(path);
+  if (fresh) found->second = hash_file(path);
+  return found->second;
+}
+
 std::string input_hash(const InputSpec& input, std::map<std::string, std::string>& files) {
   if (input.kind == InputSpec::Kind::gaussian) {
     return hash_text(fmt::format("gaussian {} {}", input.seed, input.temperature));
   }
-  const auto [found, fresh] = files.try_emplace(input.path);
-  if (fresh) found->second = hash_file(input.path);
-  return hash_text(fmt::format("{} layer {}", found->second, input.layer));
+  return hash_text(fmt::format("{} layer {}", file_hash(input.path, files), input.layer));
 }
 
-// Everything that determines the numbers, and nothing else: not the label, not the file's name.
-std::string cell_id(const Cell& cell, std::uint64_t seed) {
+// Everything that determines the numbers, and nothing else: not the label, not a file's name.
+std::string cell_id(const PlannedCell& planned, std::uint64_t seed,
+                    std::map<std::string, std::string>& files) {
+  Cell cell = planned.cell;
+  for (auto& [name, value] : cell.options) {
+    const auto option = std::ranges::find(planned.variant->options, name, &Option::name);
+    if (names_file(*option, planned.options.value(name))) value = file_hash(value, files);
+  }
   nlohmann::json text = to_json(cell);
   text["input"] = cell.input_hash;
   text["problem"]["scale"] = cell.problem.effective_scale();
@@ -108,7 +118,7 @@ std::vector<PlannedCell> make_plan(const Experiment& experiment) {
     PlannedCell planned = plan_cell(experiment.problems[problem], experiment.variants[variant],
                                     threads, experiment.limits);
     planned.cell.input_hash = hashes[problem];
-    planned.cell.id = cell_id(planned.cell, experiment.seed);
+    planned.cell.id = cell_id(planned, experiment.seed, files);
     plan.push_back(std::move(planned));
   }
   return plan;

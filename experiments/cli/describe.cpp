@@ -132,6 +132,10 @@ void print_description(const Variant& variant) {
                to_text(option.default_value), option.doc,
                option.nested ? "; a larger value sees every key that a smaller one sees" : "");
     for (const std::string& choice : option.choices) fmt::print("      - {}\n", choice);
+    if (option.type == OptionType::path || option.type == OptionType::numbers_or_path) {
+      fmt::print(
+          "      file names: from the config file's folder, or from the working directory\n");
+    }
   }
   if (!variant.extra.empty()) fmt::print("extra tensors (all of them, or none):\n");
   for (const ExtraTensor& extra : variant.extra) {

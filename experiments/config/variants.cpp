@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/io/npy.h"
 #include "core/io/text.h"
 #include "experiments/config/settings.h"
 
@@ -79,7 +80,9 @@ class VariantReader {
       const auto option = std::ranges::find(variant.options, value.key->key, &Option::name);
       if (const auto text = option_text(*value.value, *option)) {
         try {
-          given.emplace_back(option->name, to_text(parse_option(*option, *text)));
+          OptionValue parsed = parse_option(*option, *text);
+          if (names_file(*option, parsed) && !find_file(*value.value, *option, parsed)) continue;
+          given.emplace_back(option->name, to_text(parsed));
         } catch (const OptionError& error) {
           std::vector<std::string> notes = {fmt::format("{}: {}", option->name, option->doc)};
           if (value.value->is_list() && !value.swept) {
@@ -91,6 +94,29 @@ class VariantReader {
       }
     }
     if (given.size() == setting.values.size()) add(at, {&variant, Options(variant.options, given)});
+  }
+
+  // Puts the place of a file in the place of its name. False, with an error, when it is not there or
+  // no .npy file.
+  bool find_file(const YamlNode& at, const Option& option, OptionValue& value) {
+    auto& name = std::get<std::string>(value);
+    const std::string close = closest_name(name, option.choices);
+    name = reader_.resolved(at, name);
+    try {
+      read_npy_header(InputFile(name));
+      return true;
+    } catch (const IoError& error) {
+      std::vector<std::string> notes = {fmt::format("{}: {}", option.name, option.doc),
+                                        "a file is looked for beside the config file"};
+      if (!option.choices.empty()) {
+        notes.push_back(fmt::format("names: {}", fmt::join(option.choices, ", ")));
+      }
+      reader_.error(at, error.what(),
+                    close.empty() ? "" : fmt::format("did you mean '{}'?", close), notes);
+    } catch (const Error& error) {
+      reader_.data_error(at, error.what());
+    }
+    return false;
   }
 
   // Text in quotes is text, whatever it looks like.

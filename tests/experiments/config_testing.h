@@ -12,7 +12,7 @@ namespace longattn {
 
 /// Variants that compute nothing, for tests that must not depend on the built-in table:
 /// `tiny` (window, ratio, pattern, tokens, tied, stride), `plain` (no options, refuses causal) and
-/// `greedy` (predicts a workspace of key_len^2 GB).
+/// `greedy` (predicts a workspace of key_len^2 GB; takes files: layout, span).
 std::vector<const Variant*> tiny_variants();
 
 /// Writes a trace with layers 0 and 1 of [heads, len, dim]: 4 query heads, 2 key heads, `queries`

@@ -359,6 +359,15 @@ error: time is 'yes', expected true or false
 5 errors in test.yaml; nothing was run)");
 }
 
+TEST(Experiment, AFileOfAnOptionThatIsNotThereIsAMistakeAtItsPlace) {
+  const TemporaryFolder folder;
+  EXPECT_THAT(complaint(folder, with_variants("[greedy: {layout: evn}]")),
+              AllOf(HasSubstr("test.yaml:"), HasSubstr("evn: "), HasSubstr("did you mean 'even'?"),
+                    HasSubstr("beside the config file"), HasSubstr("names: even, odd")));
+  EXPECT_THAT(complaint(folder, with_variants("[greedy: {span: absent.npy}]")),
+              AllOf(HasSubstr("absent.npy: "), HasSubstr("= span: how far")));
+}
+
 TEST(Experiment, AMistakeInTheProblemPointsAtItsKey) {
   const TemporaryFolder folder;
   EXPECT_THAT(complaint(folder, with_problem("num_heads: 6, num_kv_heads: 4")),

@@ -1,11 +1,13 @@
 #include "experiments/config/experiment.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <locale>
 
 #include "core/error.h"
+#include "core/io/npy.h"
 #include "core/io/text.h"
 #include "experiments/plan.h"
 #include "tests/core/reader_testing.h"
@@ -160,6 +162,32 @@ TEST(Experiment, ABrokenTraceIsADataErrorNotAConfigError) {
   EXPECT_THROW(read_text(folder, config("inputs: [trace: t.safetensors]\nseed: x")), ConfigError);
   write_tiny_trace(folder / "u.safetensors");
   EXPECT_THROW(read_text(folder, config("inputs: [{trace: u.safetensors, layer: 9}]")), DataError);
+}
+
+TEST(Experiment, FilesOfOptionsAreLookedForBesideTheConfig) {
+  const TemporaryFolder folder;
+  const std::vector<float> numbers = {1, 2};
+  write_npy(folder / "two.npy", std::vector<Index>{2}, numbers);
+  const Experiment experiment =
+      read_text(folder, with_gaussian("",
+                                      "[greedy: {layout: two.npy, span: ./two.npy}, "
+                                      "greedy: {layout: odd}]"));
+  EXPECT_EQ(experiment.variants.at(0).options.text("layout"), folder / "two.npy");
+  EXPECT_EQ(experiment.variants.at(0).options.text("span"), folder / "two.npy");
+  EXPECT_EQ(experiment.variants.at(1).options.text("layout"), "odd") << "a name, not a file";
+}
+
+TEST(Experiment, ABrokenFileOfAnOptionIsADataErrorWithItsPlace) {
+  const TemporaryFolder folder;
+  folder.file("torn.npy", "\x93NUMPY");
+  for (const char* option : {"layout", "span"}) {
+    try {
+      read_text(folder, with_variants(fmt::format("[greedy: {{{}: torn.npy}}]", option)));
+      ADD_FAILURE() << "accepted";
+    } catch (const DataError& error) {
+      EXPECT_THAT(error.what(), AllOf(HasSubstr("torn.npy: "), HasSubstr("test.yaml:")));
+    }
+  }
 }
 
 TEST(Experiment, AnUnreadableConfigIsAnIoError) {

@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "core/io/npy.h"
 #include "experiments/forecast.h"
 #include "tests/experiments/config_testing.h"
 
@@ -114,6 +115,23 @@ TEST(Plan, TheIdFollowsTheBytesOfATraceNotItsName) {
   const std::string before = id("b.safetensors");
   write_tiny_trace(folder / "b.safetensors", 40, 40);
   EXPECT_NE(id("b.safetensors"), before);
+}
+
+TEST(Plan, TheIdFollowsTheBytesOfAnOptionsFileNotItsName) {
+  const TemporaryFolder folder;
+  const auto write = [&](const char* file, float number) {
+    write_npy(folder / file, std::vector<Index>{1}, std::vector<float>{number});
+  };
+  const auto id = [&](const char* file) {
+    return id_of(folder,
+                 "inputs: [gaussian: {}]\nproblem: {lengths: 8}\nvariants: [greedy: {layout: " +
+                     std::string(file) + "}]\n");
+  };
+  write("a.npy", 1);
+  write("b.npy", 1);
+  EXPECT_EQ(id("a.npy"), id("b.npy"));
+  write("b.npy", 2);
+  EXPECT_NE(id("a.npy"), id("b.npy"));
 }
 
 TEST(Plan, WhatAVariantRefusesIsACellWithTheReason) {
