@@ -79,6 +79,7 @@ class Attention {
     return nullptr;
   }
   virtual Cost cost(int threads) const = 0;
+  virtual std::vector<PlanFigure> figures() const { return {}; }
   /// Whether logsumexp is defined: log of the sum of exp over the keys that a row weighs.
   virtual bool has_logsumexp() const { return true; }
   /// Numerical facts of forward that the derived tolerance needs (see core/tolerance.h).

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -68,5 +69,13 @@ struct Problem {
 /// Throws ProblemError when a size is negative, heads do not divide, a mask has the wrong length,
 /// or documents meet more queries than keys.
 void validate(const Problem& problem);
+
+/// A figure of a plan that only its variant knows, told beside the cost: what each rank sends.
+struct PlanFigure {
+  std::string name;            ///< snake_case, with its unit last: "rank_sent_bytes"
+  std::vector<double> values;  ///< one, or one a part in their order
+
+  bool operator==(const PlanFigure&) const = default;
+};
 
 }  // namespace longattn

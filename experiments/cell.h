@@ -63,6 +63,7 @@ struct CellResult {
 
   // Predicted.
   std::optional<double> flops, scored_pairs;
+  std::vector<PlanFigure> figures;
 
   // Errors on sampled query rows over all heads and batch entries; formulas: judge/errors.h.
   Index sampled_rows = 0;

@@ -99,7 +99,9 @@ PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& varia
   planned.unsupported = variant.variant->unsupported(request.problem, variant.options);
   if (!planned.unsupported.empty()) return planned;
   planned.traits = variant.variant->traits(request.problem, variant.options);
-  planned.cost = make_attention(*variant.variant, request.problem, variant.options)->cost(threads);
+  const auto attention = make_attention(*variant.variant, request.problem, variant.options);
+  planned.cost = attention->cost(threads);
+  planned.figures = attention->figures();
   planned.tensors_bytes = tensors_bytes(request.problem);
   planned.skipped = memory_excess(planned, limits.memory_bytes);
   return planned;

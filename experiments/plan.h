@@ -19,6 +19,7 @@ struct PlannedCell {
   std::string skipped;       ///< why it is not started, with the figures, or empty
   std::optional<Cost> cost;  ///< predicted; empty if unsupported
   double tensors_bytes = 0;  ///< of inputs and outputs
+  std::vector<PlanFigure> figures;
   Traits traits;
   Growth growth;
 };

@@ -112,6 +112,7 @@ CellResult planned_result(const PlannedCell& planned) {
     result.scored_pairs = planned.cost->scored_pairs;
     result.workspace_predicted_bytes = planned.cost->workspace_bytes;
   }
+  result.figures = planned.figures;
   if (planned.traits.causality == Traits::Causality::selection_sees_future) {
     result.causal_sees_future = 1;
   }

@@ -182,6 +182,7 @@ json measurements_to_json(const CellResult& result) {
   if (!result.round_seconds.empty()) out["round_seconds"] = result.round_seconds;
   if (result.sampled_rows > 0) out["sampled_rows"] = result.sampled_rows;
   if (result.declared_exact) out["declared_exact"] = true;
+  for (const PlanFigure& figure : result.figures) out["figures"][figure.name] = figure.values;
   for_each_measurement(result, Write{out});
   return out;
 }
@@ -197,6 +198,12 @@ void apply_measurements(const json& in, CellResult& result) {
   }
   if (in.contains("sampled_rows")) result.sampled_rows = in.at("sampled_rows");
   if (in.contains("declared_exact")) result.declared_exact = in.at("declared_exact");
+  if (in.contains("figures")) {
+    result.figures.clear();
+    for (const auto& [name, values] : in.at("figures").items()) {
+      result.figures.push_back({name, values.get<std::vector<double>>()});
+    }
+  }
   for_each_measurement(result, Read{in});
 }
 

@@ -90,6 +90,7 @@ void print_cell(const PlannedCell& planned, const std::optional<CellForecast>& s
              figure(bytes(cost.workspace_bytes)), figure(bytes(planned.tensors_bytes)),
              seconds ? long_time(seconds->total()) : std::string("-"), status_of(planned),
              one_line(settings(planned.cell)));
+  if (!planned.figures.empty()) fmt::print("{:>9} {}\n", "", figures_text(planned.figures));
   if (!reason_of(planned).empty()) fmt::print("{:>9} {}\n", "", one_line(reason_of(planned)));
   if (seconds && seconds->over_limit) {
     fmt::print("{:>9} one measurement would take longer than limits.time, {}\n", "",
@@ -158,6 +159,7 @@ json cell_json(const PlannedCell& planned, const std::optional<CellForecast>& se
     entry["bytes_moved"] = planned.cost->bytes_moved;
     entry["workspace_bytes"] = planned.cost->workspace_bytes;
     entry["tensors_bytes"] = planned.tensors_bytes;
+    for (const PlanFigure& figure : planned.figures) entry["figures"][figure.name] = figure.values;
     entry["growth"] = {{"time", planned.growth.time}, {"memory", planned.growth.memory}};
   }
   if (seconds) {

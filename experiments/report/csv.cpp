@@ -100,19 +100,27 @@ void add_errors(const CellResult& result, Row& row) {
   row.add_optional("seed_spread", result.seed_spread);
 }
 
-// Names of all options of all variants, in order of first appearance.
-std::vector<std::string> option_names(const RunResults& results) {
-  std::vector<std::string> names;
-  for (const CellResult& result : results.cells) {
-    for (const auto& [name, value] : result.cell.options) {
-      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+// The columns that differ from run to run: names in order of first appearance.
+struct NamesOfRun {
+  explicit NamesOfRun(const RunResults& results) {
+    for (const CellResult& result : results.cells) {
+      for (const auto& [name, value] : result.cell.options) add(name, options);
+      for (const PlanFigure& figure : result.figures) add(figure.name, figures);
     }
   }
-  return names;
+  static void add(const std::string& name, std::vector<std::string>& names) {
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
+  std::vector<std::string> options, figures;
+};
+
+std::string spaced(const std::vector<double>& values) {
+  std::string text;
+  for (const double value : values) text += (text.empty() ? "" : " ") + exact(value);
+  return text;
 }
 
-Row make_row(const RunResults& results, const CellResult& result,
-             const std::vector<std::string>& options) {
+Row make_row(const RunResults& results, const CellResult& result, const NamesOfRun& names) {
   Row row;
   row.add("cell_id", result.cell.id);
   row.add("variant", result.cell.variant);
@@ -120,12 +128,17 @@ Row make_row(const RunResults& results, const CellResult& result,
   row.add("reason", result.reason.empty() ? Field() : Field(result.reason));
   row.add("remark", result.cell.remark.empty() ? Field() : Field(result.cell.remark));
   add_problem(result.cell, row);
-  for (const std::string& name : options) {
+  for (const std::string& name : names.options) {
     const auto option =
         std::ranges::find(result.cell.options, name, &std::pair<std::string, std::string>::first);
     row.add("option." + name, option == result.cell.options.end() ? Field() : option->second);
   }
   add_costs(result, row);
+  for (const std::string& name : names.figures) {
+    const auto figure = std::ranges::find(result.figures, name, &PlanFigure::name);
+    row.add("plan." + name,
+            figure == result.figures.end() ? Field() : Field(spaced(figure->values)));
+  }
   add_errors(result, row);
   row.add("command", repeat_command(results, result.cell));
   row.add("schema_version", kResultsSchema);
@@ -182,11 +195,11 @@ std::string dumped(const Json& value, int indent) {
 }  // namespace
 
 ResultTable result_table(const RunResults& results) {
-  const std::vector<std::string> options = option_names(results);
+  const NamesOfRun names(results);
   ResultTable table;
-  table.columns = make_row(results, CellResult{}, options).names;
+  table.columns = make_row(results, CellResult{}, names).names;
   for (const CellResult& result : results.cells) {
-    table.rows.push_back(make_row(results, result, options).values);
+    table.rows.push_back(make_row(results, result, names).values);
   }
   return table;
 }

@@ -17,7 +17,8 @@ using Field = std::variant<std::monostate, bool, Index, double, std::string>;
 
 /// One row per cell, in plan order; every row has as many fields as there are columns. Seconds,
 /// bytes; `<metric>_low` and `<metric>_high` bound the 95 % interval. The columns are the same for
-/// every run, but for one `option.<name>` for each option of its variants.
+/// every run, but for one `option.<name>` for each option of its variants and one `plan.<name>` for
+/// each figure that they alone know, its parts apart by spaces.
 struct ResultTable {
   std::vector<std::string> columns;
   std::vector<std::vector<Field>> rows;

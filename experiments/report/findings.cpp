@@ -148,6 +148,18 @@ std::string exact_sentence(const Block& block) {
       joined(conforming), conforming.size() == 1 ? "is" : "are", three_digits(worst));
 }
 
+// What only the variants know of their plans, at the longest length.
+std::vector<std::string> plan_sentences(const Block& block) {
+  std::vector<std::string> sentences;
+  for (const Series& series : block.series) {
+    const CellResult* result = at_length(series, block.longest());
+    if (result == nullptr || result->figures.empty()) continue;
+    sentences.push_back(fmt::format("By the plan of {} at {} tokens: {}.", series.label,
+                                    grouped(block.longest()), figures_text(result->figures)));
+  }
+  return sentences;
+}
+
 }  // namespace
 
 std::vector<Finding> findings(const Block& block) {
@@ -162,6 +174,7 @@ std::vector<Finding> findings(const Block& block) {
   const std::vector<std::string> crossovers = crossover_sentences(block);
   add(crossovers.empty() ? std::vector{slower_sentence(block)} : crossovers);
   found.push_back({memory_sentence(block)});
+  add(plan_sentences(block));
   std::ranges::move(growth_findings(block), std::back_inserter(found));
   found.push_back({pareto_sentence(block)});
   found.push_back({exact_sentence(block)});

@@ -100,6 +100,22 @@ std::string grouped(Index value) {
   return digits;
 }
 
+std::string figures_text(const std::vector<PlanFigure>& figures) {
+  std::string text;
+  for (const auto& [name, values] : figures) {
+    if (values.empty()) continue;
+    constexpr std::string_view kBytes = "_bytes";
+    const bool in_bytes = name.ends_with(kBytes);
+    std::string words = one_line(in_bytes ? name.substr(0, name.size() - kBytes.size()) : name);
+    std::ranges::replace(words, '_', ' ');
+    const auto [least, most] = std::ranges::minmax(values);
+    const auto number = [&](double value) { return in_bytes ? bytes(value) : three_digits(value); };
+    text += (text.empty() ? "" : ", ") + words + " " + number(least);
+    if (most > least) text += " to " + number(most);
+  }
+  return text;
+}
+
 std::string short_length(Index length) {
   constexpr Index kKilo = 1024, kMega = kKilo * kKilo;
   if (length % kMega == 0) return fmt::format("{}M", length / kMega);

@@ -19,6 +19,8 @@ std::string duration(double seconds);
 std::string bytes(double count);
 /// "16,384".
 std::string grouped(Index value);
+/// "rank memory 12.0 to 12.7 MiB, balance 1.00": least and most of each figure's parts.
+std::string figures_text(const std::vector<PlanFigure>& figures);
 /// A length in the narrowest text: "16k" for 16,384, "1M" for 1,048,576, else "1,000".
 std::string short_length(Index length);
 /// "±0.8%": the wider half of the interval against the value; empty when the value is exact or 0.

@@ -7,7 +7,12 @@
 
 #include "core/io/npy.h"
 #include "experiments/forecast.h"
+#include "experiments/report/csv.h"
+#include "experiments/report/tables.h"
+#include "experiments/report/text.h"
+#include "experiments/serialize.h"
 #include "tests/experiments/config_testing.h"
+#include "variants/registry.h"
 
 namespace longattn {
 namespace {
@@ -132,6 +137,43 @@ TEST(Plan, TheIdFollowsTheBytesOfAnOptionsFileNotItsName) {
   EXPECT_EQ(id("a.npy"), id("b.npy"));
   write("b.npy", 2);
   EXPECT_NE(id("a.npy"), id("b.npy"));
+}
+
+// From the plan into the journal's records, and out again into every form of the report.
+TEST(Plan, TellsTheFiguresThatOnlyAVariantKnows) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file(
+      "ring.yaml", config("inputs: [gaussian: {}]\nproblem: {lengths: 64, causal: true}\n"
+                          "variants: [ring: {ranks: 3, layout: contiguous}, zero]\n"));
+  const Variant* variants[] = {&require_variant(builtin_variants(), "ring"),
+                               &require_variant(builtin_variants(), "zero")};
+  const auto plan = make_plan(read_experiment(path, variants));
+  ASSERT_EQ(plan.at(0).figures.size(), 3u);
+  EXPECT_EQ(plan.at(0).figures.at(1).values.size(), 3u);
+  EXPECT_TRUE(plan.at(1).figures.empty());
+
+  CellResult told;
+  told.figures = plan.at(0).figures;
+  CellResult read;
+  apply_measurements(measurements_to_json(told), read);
+  EXPECT_THAT(read.figures, ::testing::UnorderedElementsAreArray(told.figures));
+
+  RunResults results;
+  results.cells = {told};
+  results.cells[0].cell = plan.at(0).cell;
+  EXPECT_THAT(to_csv(result_table(results)), HasSubstr("plan.rank_sent_bytes"));
+  EXPECT_THAT(terminal_table(results), HasSubstr("rank memory"));
+  // Of 21, 21 and 22 tokens (8 heads, 64 + 64 floats) each rank passes on what a later one sees:
+  // the first its own, the second its own and the first's, the last none.
+  const double block = 21 * 8 * 128 * 4;
+  EXPECT_THAT(told.figures.at(1).values, ElementsAre(block, 2 * block, 0));
+}
+
+TEST(Plan, FiguresAreToldByTheirLeastAndMostPart) {
+  EXPECT_EQ(figures_text({{"rank_memory_bytes", {2048, 1024, 1024}}, {"balance", {0.5}}}),
+            "rank memory 1.00 KiB to 2.00 KiB, balance 0.500");
+  EXPECT_EQ(figures_text({{"rank_sent_bytes", {512, 512}}, {"nothing", {}}}), "rank sent 512 B");
+  EXPECT_EQ(figures_text({}), "");
 }
 
 TEST(Plan, WhatAVariantRefusesIsACellWithTheReason) {

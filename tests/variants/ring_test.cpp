@@ -127,11 +127,19 @@ TEST(Ring, OfRanksThatAreThreadsGivesTheSameBitsAndKeepsToThePlan) {
         make_attention(kRing, p, options)->forward(t.inputs(), t.outputs(), context);
         const std::vector<float> expected(t.output.floats(), t.output.floats() + t.output.size());
         const RingPlan plan = ring_plan(p, options);
+        const auto told = make_attention(kRing, p, options)->figures();
+        ASSERT_EQ(told.size(), 3u);
+        ASSERT_EQ(told[0].name, "rank_memory_bytes");
+        ASSERT_EQ(told[1].name, "rank_sent_bytes");
+        EXPECT_EQ(told[2], (PlanFigure{"balance", {plan.balance()}}));
         const auto measured = run_on_threads(plan, p, t.inputs(), t.outputs());
         EXPECT_TRUE(std::equal(expected.begin(), expected.end(), t.output.floats()));
         for (int rank = 0; rank < ranks; ++rank) {
-          EXPECT_EQ(measured[static_cast<size_t>(rank)].memory, plan.memory_bytes(rank));
-          EXPECT_EQ(measured[static_cast<size_t>(rank)].sent, plan.bytes_sent(rank));
+          const auto& [memory, sent] = measured[static_cast<size_t>(rank)];
+          EXPECT_EQ(memory, plan.memory_bytes(rank));
+          EXPECT_EQ(sent, plan.bytes_sent(rank));
+          EXPECT_EQ(told[0].values.at(static_cast<size_t>(rank)), static_cast<double>(memory));
+          EXPECT_EQ(told[1].values.at(static_cast<size_t>(rank)), static_cast<double>(sent));
         }
       }
     }

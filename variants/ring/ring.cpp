@@ -1,8 +1,10 @@
 #include "variants/ring/ring.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cassert>
 #include <memory>
+#include <stdexcept>
 
 #include "core/blocked_attention.h"
 #include "core/kernels.h"
@@ -38,6 +40,13 @@ class Placed {
   size_t made_ = 0;
 };
 
+// What figures() tells of a rank is what it does, in every forward.
+void require_planned(int rank, const char* what, Index counted, Index planned) {
+  if (counted == planned) return;
+  throw std::logic_error(
+      fmt::format("ring: rank {} {} {} bytes, its plan says {}", rank, what, counted, planned));
+}
+
 class Ring final : public Attention {
  public:
   Ring(const Problem& p, const Options& options) : Attention(p), plan_(ring_plan(p, options)) {}
@@ -71,6 +80,15 @@ class Ring final : public Attention {
     return cost;
   }
 
+  std::vector<PlanFigure> figures() const override {
+    PlanFigure memory{"rank_memory_bytes", {}}, sent{"rank_sent_bytes", {}};
+    for (int rank = 0; rank < plan_.ranks(); ++rank) {
+      memory.values.push_back(static_cast<double>(plan_.memory_bytes(rank)));
+      sent.values.push_back(static_cast<double>(plan_.bytes_sent(rank)));
+    }
+    return {memory, sent, {"balance", {plan_.balance()}}};
+  }
+
   Rounding rounding() const override {
     // As in one pass of the engine, but every shard of keys begins a tile of its own.
     const Problem& p = problem();
@@ -98,7 +116,9 @@ class Ring final : public Attention {
     Placed<RingRank> ranks(workspace, count);
     for (int rank = 0; rank < count; ++rank) {
       communicators.add(team, rank);
+      const Index before = workspace.bytes();
       ranks.add(plan_, problem(), communicators[rank], workspace);
+      require_planned(rank, "holds", workspace.bytes() - before, plan_.memory_bytes(rank));
     }
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
     context.arena().for_each(count, [&](Index rank, int) { ranks[rank].load(inputs); });
@@ -109,7 +129,7 @@ class Ring final : public Attention {
     }
     context.arena().for_each(count, [&](Index rank, int) { ranks[rank].store(outputs); });
     for (int rank = 0; rank < count; ++rank) {
-      assert(communicators[rank].bytes_sent() == plan_.bytes_sent(rank));
+      require_planned(rank, "sent", communicators[rank].bytes_sent(), plan_.bytes_sent(rank));
     }
   }
 
