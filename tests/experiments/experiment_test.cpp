@@ -55,7 +55,7 @@ inputs:
 problem: {lengths: 16, batch: 2, num_heads: 4, num_kv_heads: 2, head_dim: 8, dtype: bfloat16,
           causal: true, scale: 0.125}
 variants: [tiny: {window: 3, ratio: 0.25, pattern: fixed, tokens: [0, 5], tied: false, stride: 4}]
-measure: {rounds: 3, min_time: 1.5ms, error_rows: 12, time: false, memory: false, error: false,
+measure: {rounds: 3, min_time: 1.5ms, error_rows: 12, seeds: 3, time: false, memory: false, error: false,
           patterns: false}
 limits: {time: 2m, memory: 1.5GiB, max_cells: 5}
 )");
@@ -86,6 +86,7 @@ limits: {time: 2m, memory: 1.5GiB, max_cells: 5}
   EXPECT_EQ(e.measure.rounds, 3);
   EXPECT_DOUBLE_EQ(e.measure.min_time_s, 0.0015);
   EXPECT_EQ(e.measure.error_rows, 12);
+  EXPECT_EQ(e.measure.seeds, 3);
   EXPECT_FALSE(e.measure.time || e.measure.memory || e.measure.error || e.measure.patterns);
   EXPECT_EQ(e.limits.time_s, 120);
   EXPECT_EQ(e.limits.memory_bytes, 1.5 * 0x1p30);
