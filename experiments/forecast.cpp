@@ -3,12 +3,27 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 namespace longattn {
 namespace {
 
 double real(Index value) { return static_cast<double>(value); }
+
+// Google Benchmark's search (PredictNumItersNeeded): ten times as many passes until they last a
+// tenth of min_time, then as many as should last 1.4 of it.
+double timed_seconds(double pass, double min_time) {
+  if (!(pass > 0)) return 1.4 * min_time;
+  double total = 0, passes = 1;
+  for (;;) {
+    const double seconds = passes * pass;
+    total += seconds;
+    if (seconds >= min_time) return total;
+    const double factor = seconds > 0.1 * min_time ? 1.4 * min_time / seconds : 10;
+    passes = std::round(std::max(factor * passes, passes + 1));
+  }
+}
 
 CellForecast forecast_cell(const Experiment& experiment, const PlannedCell& planned,
                            const Calibration& calibration) {
@@ -34,8 +49,8 @@ CellForecast forecast_cell(const Experiment& experiment, const PlannedCell& plan
   }
   if (measure.memory) cell.memory = limited(calibration.start_s + cell.pass);
   if (measure.time) {
-    cell.time = real(measure.rounds) *
-                limited(calibration.start_s + cell.pass + std::max(measure.min_time_s, cell.pass));
+    cell.time = real(measure.rounds) * limited(calibration.start_s + cell.pass +
+                                               timed_seconds(cell.pass, measure.min_time_s));
   }
   return cell;
 }

@@ -33,10 +33,12 @@ struct Forecast {
 ///            definitions being full attention's, its float32 version, and the variant's own (one a
 ///            seed, if it has seeds)
 ///   memory = start + pass
-///   time   = rounds * (start + pass + max(min_time, pass))
+///   time   = rounds * (start + pass + what the search for a number of passes takes that lasts at
+///            least min_time)
 ///
-/// each measurement cut at limits.time. No pass is faster than its ceilings, and what is not
-/// modelled (exponentials, short rows, pictures) comes on top: real runs take somewhat longer.
+/// each measurement cut at limits.time. What is not modelled comes on top: exponentials, short
+/// rows, pictures, the report. A pass may also be faster than its ceilings: bfloat16 products where
+/// the processor has them, and inputs that stay in the caches.
 Forecast forecast(const Experiment& experiment, const std::vector<PlannedCell>& plan,
                   const Calibration& calibration);
 

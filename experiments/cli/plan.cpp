@@ -131,10 +131,15 @@ void print_plan(const Outlook& outlook) {
       "\none pass over every cell that runs: {} GFLOP, {} scored pairs; most memory {} of {}\n",
       three_digits(totals.flops / 1e9), three_digits(totals.scored_pairs),
       bytes(totals.largest_bytes), bytes(experiment.limits.memory_bytes));
-  fmt::print("about {} in all: timing {}, judging {}, memory {}, making inputs {}\n",
-             long_time(forecast.total_s), long_time(totals.seconds.time),
-             long_time(totals.seconds.error), long_time(totals.seconds.memory),
-             long_time(forecast.inputs_s));
+  std::string parts;
+  for (const auto& [what, seconds] : {std::pair("timing", totals.seconds.time),
+                                      {"judging", totals.seconds.error},
+                                      {"memory", totals.seconds.memory},
+                                      {"making inputs", forecast.inputs_s}}) {
+    if (seconds > 0)
+      parts += fmt::format("{}{} {}", parts.empty() ? ": " : ", ", what, long_time(seconds));
+  }
+  fmt::print("about {} in all{}\n", long_time(forecast.total_s), parts);
 }
 
 json machine_json(const Calibration& machine) {
@@ -231,11 +236,11 @@ void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen) {
       "pairs\n"
       "that get a score, over all heads; workspace is the scratch memory of one forward pass, and\n"
       "tensors its inputs and output. For patterns that depend on the content these are upper\n"
-      "bounds. `pass` is the time of one forward pass at the machine's ceilings, of arithmetic or "
-      "of\n"
-      "memory, whichever is slower: what no pass can beat. `in all` adds judging, the memory pass "
-      "and\n"
-      "the rounds, with the start of a process for each. Real runs take somewhat longer.");
+      "bounds. `pass` is one forward pass at the machine's ceilings, of float32 arithmetic or of\n"
+      "memory traffic, whichever is slower; `in all` adds judging, the memory pass and the "
+      "rounds,\n"
+      "with the start of a process for each. Most passes take somewhat longer; bfloat16 products,\n"
+      "where the processor has them, and inputs that stay in its caches make some faster.");
   command->callback([&, arguments] {
     chosen = [&, arguments]() -> int {
       const double start_s = process_seconds();
