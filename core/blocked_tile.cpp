@@ -7,7 +7,6 @@
 #include <cstring>
 #include <limits>
 #include <numbers>
-#include <ranges>
 
 namespace longattn {
 
@@ -302,8 +301,8 @@ void BlockedTile::set_apart_odd_values(const Tile& tile, ColumnRange used) {
 
 void BlockedTile::add_odd_values(Index first, Index rows, const Tile& tile, ColumnRange range) {
   for (Index c = range.begin; c < std::min(range.end, tile.keys.count); ++c) {
-    const bool seen = std::ranges::any_of(std::views::iota(first, first + rows),
-                                          [&](Index r) { return scratch_.mask.sees(r, c); });
+    bool seen = false;
+    for (Index r = first; r < first + rows; ++r) seen = seen || scratch_.mask.sees(r, c);
     if (!seen) continue;
     const float* value = value_row(tile.batch_entry, p_.kv_head(tile.head), tile.keys[c]);
     for (Index k = 0; k < p_.value_dim; ++k) {

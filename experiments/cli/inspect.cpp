@@ -95,9 +95,10 @@ Contents inspect_safetensors(const std::string& path) {
     Row row{name, entry.dtype, entry.shape, {}};
     if (entry.type) {
       const Index count = (entry.end - entry.begin) / byte_size(*entry.type);
-      row.summary = summarise(*entry.type, count, [&](Index offset, std::span<std::byte> target) {
-        file.read(entry, offset, target);
-      });
+      row.summary = summarise(*entry.type, count,
+                              [&, &entry = entry](Index offset, std::span<std::byte> target) {
+                                file.read(entry, offset, target);
+                              });
     }
     contents.rows.push_back(std::move(row));
   }

@@ -168,7 +168,9 @@ class Override {
     if (node.is_list()) return item(node, segment, path);
     if (node.kind == YamlNode::Kind::null) node.kind = YamlNode::Kind::map;
     if (node.is_scalar() && node.text == segment.text && !next.empty()) {
-      node = {.kind = YamlNode::Kind::map, .position = node.position};  // a variant by its name
+      node = {.kind = YamlNode::Kind::map,
+              .position = node.position,
+              .entries = {}};  // a variant by its name
     }
     if (!node.is_map()) {
       error(segment, fmt::format("{} is {}, which holds no '{}'", path, describe(node),

@@ -59,7 +59,7 @@ class VariantReader {
 
   void read_options(const YamlNode& at, const Variant* variant, const YamlNode& map) {
     if (variant == nullptr) return;
-    static const YamlNode kNoOptions{.kind = YamlNode::Kind::map};
+    static const YamlNode kNoOptions{.kind = YamlNode::Kind::map, .entries = {}};
     const std::vector<Setting> settings =
         read_settings(map.kind == YamlNode::Kind::null ? kNoOptions : map, variant->name,
                       option_names(*variant), most_, reader_);

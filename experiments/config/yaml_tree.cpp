@@ -87,7 +87,7 @@ class TreeBuilder : public YAML::EventHandler {
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    remember(mark, anchor, value(mark, {.kind = YamlNode::Kind::null}));
+    remember(mark, anchor, value(mark, {.kind = YamlNode::Kind::null, .entries = {}}));
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     const auto found = anchored_.find(anchor);
@@ -111,8 +111,10 @@ class TreeBuilder : public YAML::EventHandler {
     }
     // As in the YAML core schema, a plain ~ or null is nothing.
     if (!quoted && (text.empty() || text == "~" || text == "null")) return OnNull(mark, anchor);
-    remember(mark, anchor,
-             value(mark, {.kind = YamlNode::Kind::scalar, .text = text, .quoted = quoted}));
+    remember(
+        mark, anchor,
+        value(mark,
+              {.kind = YamlNode::Kind::scalar, .text = text, .quoted = quoted, .entries = {}}));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
@@ -178,7 +180,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void open(const YAML::Mark& mark, YamlNode::Kind kind, YAML::anchor_t anchor) {
     if (static_cast<int>(open_.size()) >= kYamlMaxDepth) refuse_depth(refuse_.position(mark));
-    YamlNode* node = value(mark, {.kind = kind});
+    YamlNode* node = value(mark, {.kind = kind, .entries = {}});
     open_.push_back({node, mark, anchor});
   }
   void close() {

@@ -18,8 +18,8 @@ struct YamlNode {
   std::string text{};   ///< of a scalar
   bool quoted = false;  ///< the scalar stands in quotes, or is a block (`|`, `>`)
   Position position{};
-  std::vector<YamlNode> items{};     ///< of a list
-  std::vector<YamlEntry> entries{};  ///< of a map, in the order of the file, keys distinct
+  std::vector<YamlNode> items{};   ///< of a list
+  std::vector<YamlEntry> entries;  ///< of a map, in the order of the file, keys distinct
 
   /// The value of a key, or nullptr.
   const YamlNode* find(std::string_view key) const;

@@ -18,7 +18,7 @@ std::vector<size_t> doubled_ranks(std::span<const double> a, std::span<const dou
   std::ranges::sort(sorted);
   std::vector<size_t> ranks;
   for (double value : pooled) {
-    const auto [first, last] = std::ranges::equal_range(sorted, value);
+    const auto [first, last] = std::equal_range(sorted.begin(), sorted.end(), value);
     // Ranks first + 1 .. last, counted from one; twice their mean.
     ranks.push_back(static_cast<size_t>((first - sorted.begin()) + (last - sorted.begin()) + 1));
   }

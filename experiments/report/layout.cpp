@@ -99,7 +99,8 @@ std::vector<Block> arrange(const RunResults& results) {
   for (Block& block : blocks) {
     for (Series& series : block.series) std::ranges::stable_sort(series.cells, {}, length);
     std::ranges::sort(block.lengths);
-    block.lengths.erase(std::ranges::unique(block.lengths).begin(), block.lengths.end());
+    block.lengths.erase(std::unique(block.lengths.begin(), block.lengths.end()),
+                        block.lengths.end());
   }
   return blocks;
 }

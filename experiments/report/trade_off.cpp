@@ -59,7 +59,9 @@ Figure trade_off_figure(const Block& block, Figure figure) {
     figure.data += data_row(block, *series, block.longest(), null ? "line" : "point", time.value,
                             {time.value, time.low, time.high, inside(error.value),
                              inside(error.low), inside(error.high)});
-    const auto up = [&](double value) { return is_exact ? 0 : on_axis(y, inside(value)); };
+    const auto up = [&, is_exact = is_exact](double value) {
+      return is_exact ? 0 : on_axis(y, inside(value));
+    };
     const Tag tag{series->number,  look(*series).colour, null ? 1 : on_axis(x, time.value),
                   up(error.value), on_axis(x, time.low), on_axis(x, time.high),
                   up(error.low),   up(error.high)};
