@@ -11,15 +11,16 @@
 
 namespace longattn {
 
-/// Where queries, keys and values come from.
+/// Where queries, keys and values come from: a generator (experiments/inputs/generator.h), or a
+/// trace.
 struct InputSpec {
-  enum class Kind { gaussian, trace };
-  Kind kind = Kind::gaussian;
-  std::string label;       ///< unique within an experiment, shown in tables: "gaussian", "kjv"
-  std::uint64_t seed = 1;  ///< gaussian
-  double temperature = 1;  ///< gaussian: standard deviation of the scaled scores, q.k * scale
-  std::string path;        ///< trace: a .safetensors file, absolute or relative to the working dir
-  Index layer = 0;         ///< trace
+  std::string label;      ///< unique within an experiment, shown in tables: "gaussian", "kjv"
+  std::string generator;  ///< its name; empty: a trace
+  std::vector<std::pair<std::string, std::string>> options;  ///< of the generator: canonical text
+  std::string path;  ///< trace: a .safetensors file, absolute or relative to the working dir
+  Index layer = 0;   ///< trace
+
+  bool is_trace() const { return generator.empty(); }
 };
 
 /// One measurement to make: a variant with its options on one input at one Problem. Plain data: it
@@ -95,6 +96,22 @@ struct CellResult {
   std::optional<double> growth_time, growth_memory;  ///< declared exponents
 };
 
+/// What full attention does on one input, over sampled query rows, and what was asked of it.
+struct InputResult {
+  std::string cell_id;  ///< a cell with this input and Problem
+  Index sampled_rows = 0;
+  std::optional<Estimate> score_deviation;     ///< standard deviation of a row's scaled scores
+  std::optional<Estimate> row_entropy;         ///< of a row's weights, in nats
+  std::optional<double> uniform_entropy;       ///< of rows that weigh all visible keys alike
+  std::optional<Estimate> half_mass_distance;  ///< tokens within which half of a row's mass lies
+  std::optional<Estimate> first_tokens_mass;   ///< on the first four tokens
+  std::optional<double> effective_rank;        ///< of the scores
+  std::optional<Estimate> planted_mass;        ///< on the keys that a generator planted
+  std::string planted;                         ///< what those are called: "needles"
+  std::string target;                          ///< name of one of these figures, or empty
+  std::optional<double> asked;                 ///< its value, by the generator's options
+};
+
 /// Which machine, build and configuration made the results. Name and value, in reading order.
 using Provenance = std::vector<std::pair<std::string, std::string>>;
 
@@ -114,6 +131,7 @@ struct RunResults {
   Provenance provenance;
   std::optional<double> time_limit_s, memory_limit_bytes;  ///< of each measurement
   std::vector<CellResult> cells;                           ///< in plan order
+  std::vector<InputResult> inputs;
   std::vector<PatternPicture> patterns;
 };
 

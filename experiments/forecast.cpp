@@ -74,7 +74,7 @@ Forecast forecast(const Experiment& experiment, const std::vector<PlannedCell>& 
                          real(p.num_kv_heads) * real(p.key_len) * real(p.head_dim + p.value_dim));
     const std::string input =
         fmt::format("{} {} {}", planned.cell.input.label, elements, p.key_len);
-    if (planned.cell.input.kind == InputSpec::Kind::gaussian && made.insert(input).second) {
+    if (!planned.cell.input.is_trace() && made.insert(input).second) {
       result.inputs_s += elements / calibration.drawn_per_s;
     }
   }

@@ -41,8 +41,8 @@ std::string file_hash(const std::string& path, std::map<std::string, std::string
 }
 
 std::string input_hash(const InputSpec& input, std::map<std::string, std::string>& files) {
-  if (input.kind == InputSpec::Kind::gaussian) {
-    return hash_text(fmt::format("gaussian {} {}", input.seed, input.temperature));
+  if (!input.is_trace()) {
+    return hash_text(nlohmann::json{input.generator, input.options}.dump());
   }
   return hash_text(fmt::format("{} layer {}", file_hash(input.path, files), input.layer));
 }

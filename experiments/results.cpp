@@ -60,6 +60,12 @@ void add_pattern(const json& record, RunResults& results) {
   results.patterns.push_back(std::move(picture));
 }
 
+void add_input(const json& record, RunResults& results) {
+  InputResult input = input_from_json(record.at("input"));
+  find_cell(results, json{{"id", input.cell_id}});
+  results.inputs.push_back(std::move(input));
+}
+
 void add_run(const json& record, RunResults& results) {
   results.experiment = record.at("experiment");
   results.command = record.at("command");
@@ -83,6 +89,8 @@ void apply_record(const json& record, RunResults& results) {
     add_cell(record, results);
   } else if (kind == "error" || kind == "memory" || kind == "time") {
     apply_verdict(record, results);
+  } else if (kind == "input") {
+    add_input(record, results);
   } else if (kind == "pattern") {
     add_pattern(record, results);
   } else if (kind == "end") {

@@ -14,6 +14,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 #include <thread>
 
 #include "core/error.h"
@@ -158,6 +159,7 @@ class Runner {
 
   RunResults run() {
     const Measure& measure = experiment_.measure;
+    if (measure.error) measure_inputs();
     if (measure.error) pass_over_cells(Pass::error);
     if (measure.memory) pass_over_cells(Pass::memory);
     if (measure.patterns) draw_patterns();
@@ -184,14 +186,15 @@ class Runner {
     apply_record(entry, results_);
   }
 
+  // Cells with the same input and Problem share their tensors. (The mask counts: some generators
+  // look at how many keys a query sees.)
+  static std::string input_key(const Cell& cell) {
+    return json{to_json(cell)["input"], to_json(cell.problem)}.dump();
+  }
+
   // Inputs are made when first needed and kept for the whole run.
   const SharedInputs& inputs_of(const Cell& cell) {
-    json key = to_json(cell.problem);
-    for (const char* mask : {"causal", "key_lengths", "document_ids", "alibi_slopes"}) {
-      key.erase(mask);  // says which keys are seen, not what they are
-    }
-    key["input"] = to_json(cell)["input"];
-    const std::string text = key.dump();
+    const std::string text = input_key(cell);
     const auto found = inputs_.find(text);
     if (found != inputs_.end()) return found->second;
     progress_.note(
@@ -214,7 +217,7 @@ class Runner {
                                 experiment_.measure.seeds,
                                 experiment_.seed};
     // The limit is on the variant: what its judge needs comes on top.
-    const bool judges = pass == Pass::error || pass == Pass::pattern;
+    const bool judges = pass == Pass::input || pass == Pass::error || pass == Pass::pattern;
     const WorkerLimits limits{
         experiment_.limits.time_s,
         experiment_.limits.memory_bytes + (judges ? judging_bytes(cell.problem, cell.threads) : 0),
@@ -233,9 +236,11 @@ class Runner {
       entry["result"] = {{"status", to_string(outcome.status)}, {"reason", outcome.reason}};
       entry["log"] = outcome.log;  // the end of what it said on standard error
     }
-    if (pass == Pass::pattern && !entry.contains("pattern")) return;  // a picture is no verdict
+    // A picture is no verdict on the variant, and neither is what its input is like.
+    const bool verdict = pass != Pass::pattern && pass != Pass::input;
+    if (!verdict && !entry.contains(to_string(pass))) return;
     record(entry);
-    if (pass != Pass::pattern) progress_.done();
+    if (verdict) progress_.done();
     if (!open(n)) {
       progress_.drop(steps_after(pass, round));
       progress_.note(fmt::format("{} {}: {}", what, to_string(results_.cells[n].status),
@@ -254,6 +259,14 @@ class Runner {
   void pass_over_cells(Pass pass) {
     for (size_t n = 0; n < plan_.size() && stop_.load() == 0; ++n) {
       if (open(n)) measure(n, pass, 0);
+    }
+  }
+
+  // Once per input and Problem, whatever the variant.
+  void measure_inputs() {
+    std::set<std::string> done;
+    for (size_t n = 0; n < plan_.size() && stop_.load() == 0; ++n) {
+      if (open(n) && done.insert(input_key(plan_[n].cell)).second) measure(n, Pass::input, 0);
     }
   }
 

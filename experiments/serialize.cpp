@@ -30,6 +30,22 @@ T enumerator(std::optional<T> value, const json& text) {
   return *value;
 }
 
+using OptionTexts = std::vector<std::pair<std::string, std::string>>;
+
+json options_to_json(const OptionTexts& options) {
+  json out = json::array();
+  for (const auto& [name, text] : options) out.push_back({name, text});
+  return out;
+}
+
+OptionTexts options_from_json(const json& in) {
+  OptionTexts options;
+  for (const json& option : in) {
+    options.emplace_back(option.at(0).get<std::string>(), option.at(1).get<std::string>());
+  }
+  return options;
+}
+
 // One list of fields for both directions.
 template <class Result, class Visit>
 void for_each_measurement(Result& r, Visit visit) {
@@ -66,6 +82,18 @@ void for_each_measurement(Result& r, Visit visit) {
   visit("causal_sees_future", r.causal_sees_future);
   visit("growth_time", r.growth_time);
   visit("growth_memory", r.growth_memory);
+}
+
+template <class Result, class Visit>
+void for_each_input_measure(Result& r, Visit visit) {
+  visit("score_deviation", r.score_deviation);
+  visit("row_entropy", r.row_entropy);
+  visit("uniform_entropy", r.uniform_entropy);
+  visit("half_mass_distance", r.half_mass_distance);
+  visit("first_tokens_mass", r.first_tokens_mass);
+  visit("effective_rank", r.effective_rank);
+  visit("planted_mass", r.planted_mass);
+  visit("asked", r.asked);
 }
 
 struct Write {
@@ -130,21 +158,17 @@ Problem problem_from_json(const json& in) {
 
 json to_json(const Cell& cell) {
   json input = {{"label", cell.input.label}, {"hash", cell.input_hash}};
-  if (cell.input.kind == InputSpec::Kind::gaussian) {
-    input["kind"] = "gaussian";
-    input["seed"] = cell.input.seed;
-    input["temperature"] = cell.input.temperature;
-  } else {
-    input["kind"] = "trace";
+  if (cell.input.is_trace()) {
     input["path"] = cell.input.path;
     input["layer"] = cell.input.layer;
+  } else {
+    input["generator"] = cell.input.generator;
+    input["options"] = options_to_json(cell.input.options);
   }
-  json options = json::array();
-  for (const auto& [name, text] : cell.options) options.push_back({name, text});
   json out = {{"id", cell.id},
               {"input", input},
               {"variant", cell.variant},
-              {"options", options},
+              {"options", options_to_json(cell.options)},
               {"problem", to_json(cell.problem)},
               {"threads", cell.threads}};
   if (!cell.remark.empty()) out["remark"] = cell.remark;
@@ -157,19 +181,15 @@ Cell cell_from_json(const json& in) {
   const json& input = in.at("input");
   cell.input.label = input.at("label");
   cell.input_hash = input.at("hash");
-  if (input.at("kind") == "gaussian") {
-    cell.input.kind = InputSpec::Kind::gaussian;
-    cell.input.seed = input.at("seed");
-    cell.input.temperature = input.at("temperature");
+  if (input.contains("generator")) {
+    cell.input.generator = input.at("generator");
+    cell.input.options = options_from_json(input.at("options"));
   } else {
-    cell.input.kind = InputSpec::Kind::trace;
     cell.input.path = input.at("path");
     cell.input.layer = input.at("layer");
   }
   cell.variant = in.at("variant");
-  for (const json& option : in.at("options")) {
-    cell.options.emplace_back(option.at(0).get<std::string>(), option.at(1).get<std::string>());
-  }
+  cell.options = options_from_json(in.at("options"));
   if (in.contains("remark")) cell.remark = in["remark"];
   cell.problem = problem_from_json(in.at("problem"));
   cell.threads = in.at("threads");
@@ -205,6 +225,25 @@ void apply_measurements(const json& in, CellResult& result) {
     }
   }
   for_each_measurement(result, Read{in});
+}
+
+json to_json(const InputResult& result) {
+  json out = {{"id", result.cell_id},
+              {"sampled_rows", result.sampled_rows},
+              {"planted", result.planted},
+              {"target", result.target}};
+  for_each_input_measure(result, Write{out});
+  return out;
+}
+
+InputResult input_from_json(const json& in) {
+  InputResult result;
+  result.cell_id = in.at("id");
+  result.sampled_rows = in.at("sampled_rows");
+  result.planted = in.at("planted");
+  result.target = in.at("target");
+  for_each_input_measure(result, Read{in});
+  return result;
 }
 
 }  // namespace longattn

@@ -18,4 +18,7 @@ nlohmann::json measurements_to_json(const CellResult& result);
 /// Sets those fields of `result` that the object has; leaves the others alone.
 void apply_measurements(const nlohmann::json& json, CellResult& result);
 
+nlohmann::json to_json(const InputResult& result);
+InputResult input_from_json(const nlohmann::json& json);
+
 }  // namespace longattn

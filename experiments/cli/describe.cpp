@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "experiments/cli/commands.h"
 #include "experiments/exit_codes.h"
+#include "experiments/inputs/generator.h"
 
 namespace longattn {
 namespace {
@@ -122,11 +123,9 @@ void print_traits(std::string_view title, const json& traits) {
   }
 }
 
-void print_description(const Variant& variant) {
-  const json all = describe(variant);
-  fmt::print("{}: {}\n{}\n\n", variant.name, variant.summary, variant.paper);
-  fmt::print("options:{}\n", variant.options.empty() ? " none" : "");
-  for (const Option& option : variant.options) {
+void print_options(const OptionList& options) {
+  fmt::print("options:{}\n", options.empty() ? " none" : "");
+  for (const Option& option : options) {
     fmt::print("  {} ({}{}{}), default {}\n      {}{}\n", option.name, to_string(option.type),
                range_text(option), option.may_be_auto ? ", or auto" : "",
                to_text(option.default_value), option.doc,
@@ -137,6 +136,39 @@ void print_description(const Variant& variant) {
           "      file names: from the config file's folder, or from the working directory\n");
     }
   }
+}
+
+// What a generator promises with its defaults.
+InputTarget default_target(const Generator& generator) {
+  Problem p;
+  p.query_len = p.key_len = 4096;
+  return generator.target(Options(generator.options), p);
+}
+
+json describe(const Generator& generator) {
+  json out = {{"name", generator.name},
+              {"summary", generator.summary},
+              {"why", generator.why},
+              {"target", to_string(default_target(generator).measure)},
+              {"queries_count_keys", generator.queries_count_keys},
+              {"options", json::array()}};
+  for (const Option& option : generator.options) out["options"].push_back(describe_option(option));
+  return out;
+}
+
+void print_description(const Generator& generator) {
+  fmt::print("{}, a generator of inputs: {}\n{}\n\n", generator.name, generator.summary,
+             generator.why);
+  print_options(generator.options);
+  fmt::print("promises, and is measured for: {}\n", to_string(default_target(generator).measure));
+  fmt::print("the first tokens of a longer input are the shorter input: {}\n",
+             generator.queries_count_keys ? "causal, with as many queries as keys" : "always");
+}
+
+void print_description(const Variant& variant) {
+  const json all = describe(variant);
+  fmt::print("{}: {}\n{}\n\n", variant.name, variant.summary, variant.paper);
+  print_options(variant.options);
   if (!variant.extra.empty()) fmt::print("extra tensors (all of them, or none):\n");
   for (const ExtraTensor& extra : variant.extra) {
     fmt::print("  {} (shaped like {}): {}\n", extra.name, to_string(extra.like), extra.doc);
@@ -153,25 +185,32 @@ void print_description(const Variant& variant) {
 }  // namespace
 
 void add_describe(CLI::App& app, const Invocation& invocation, Action& chosen) {
-  CLI::App* command = app.add_subcommand(
-      "describe", "Tell what a variant is, which options it takes and what it declares");
+  CLI::App* command = app.add_subcommand("describe",
+                                         "Tell what a variant (or a generator of inputs) is, which "
+                                         "options it takes, what it declares");
   struct Arguments {
     std::string name;
     bool as_json = false;
   };
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("variant", arguments->name, "a name from `longattn list`")->required();
+  command->add_option("variant", arguments->name, "a name from `longattn list` or `list --inputs`")
+      ->required();
   command->add_flag("--json", arguments->as_json, "for programs");
   command->footer("What is declared is what `longattn check` tests.");
   command->callback([&, arguments] {
     chosen = [&, arguments]() -> int {
-      const Variant& variant = require_variant(invocation.variants, arguments->name);
-      if (arguments->as_json) {
-        fmt::print("{}\n", describe(variant).dump(2));
-      } else {
-        print_description(variant);
-      }
-      return kExitOk;
+      const auto tell = [&](const auto& what) {
+        if (arguments->as_json) {
+          fmt::print("{}\n", describe(what).dump(2));
+        } else {
+          print_description(what);
+        }
+        return static_cast<int>(kExitOk);
+      };
+      const Generator* generator = find_generator(arguments->name);
+      const bool known = find_variant(invocation.variants, arguments->name) != nullptr;
+      if (!known && generator != nullptr) return tell(*generator);
+      return tell(require_variant(invocation.variants, arguments->name));
     };
   });
 }

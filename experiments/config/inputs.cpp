@@ -1,6 +1,7 @@
 #include "experiments/config/inputs.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -8,6 +9,7 @@
 
 #include "core/io/text.h"
 #include "experiments/config/settings.h"
+#include "experiments/inputs/generators.h"
 #include "experiments/inputs/traces.h"
 
 namespace longattn {
@@ -31,43 +33,62 @@ class InputReader {
 
  private:
   void read_setting(const YamlNode& node, const Setting& setting) {
-    const YamlNode* trace = setting.find("trace");
-    const YamlNode* gaussian = setting.find("gaussian");
-    if ((trace == nullptr) == (gaussian == nullptr)) {
-      reader_.error(node, "an input is either a trace or gaussian", "",
+    std::vector<Setting::Value> sources;
+    for (const Setting::Value& value : setting.values) {
+      const std::string& name = value.key->key;
+      if (name == "trace" || find_generator(name) != nullptr) sources.push_back(value);
+    }
+    if (sources.empty() && misspelt(node)) return;  // has been told
+    if (sources.size() != 1) {
+      reader_.error(node, "an input is either a trace or one generator", "",
                     {"for example: - trace: traces/kjv-2048.safetensors",
-                     "         or: - gaussian: {temperature: 1, seed: 1}"});
-    } else if (trace != nullptr) {
+                     "         or: - gaussian: {temperature: 1, seed: 1}",
+                     "`longattn list --inputs` lists the generators"});
+      return;
+    }
+    const auto& [key, value, swept] = sources.front();
+    if (const Generator* generator = find_generator(key->key)) {
+      return read_generated(*generator, node, *value, setting);
+    }
+    InputRequest input{.spec = {}, .node = &node};
+    const bool read = read_trace_input(*value, setting, input);
+    add(std::move(input), read, setting, {});
+  }
+
+  // Whether a map has a key that no input has.
+  static bool misspelt(const YamlNode& node) {
+    const std::vector<std::string> known = input_keys().names();
+    return std::ranges::any_of(node.entries, [&](const YamlEntry& entry) {
+      const bool expands = entry.key == "sweep" || entry.key == "zip";
+      return !expands && std::ranges::find(known, entry.key) == known.end();
+    });
+  }
+
+  void read_generated(const Generator& generator, const YamlNode& node, const YamlNode& map,
+                      const Setting& setting) {
+    if (const YamlNode* layer = setting.find("layer")) {
+      reader_.error(*layer,
+                    fmt::format("layer belongs to a trace, this input is {}", generator.name));
+    }
+    std::vector<std::string> names;
+    for (const Option& option : generator.options) names.push_back(option.name);
+    for (const Setting& inner : read_settings(map, generator.name, names, most_, reader_)) {
       InputRequest input{.spec = {}, .node = &node};
-      const bool read = read_trace_input(*trace, setting, input);
-      add(std::move(input), read, setting, {});
-    } else {
-      if (const YamlNode* layer = setting.find("layer")) {
-        reader_.error(*layer, "layer belongs to a trace, this input is gaussian");
-      }
-      const Section& keys = gaussian_keys();
-      for (const Setting& inner :
-           read_settings(*gaussian, keys.name, keys.names(), most_, reader_)) {
-        InputRequest input{.spec = {}, .node = &node};
-        read_gaussian(inner, input.spec);
-        add(std::move(input), true, setting, inner);
-      }
+      const bool read = read_options(generator, inner, input.spec);
+      add(std::move(input), read, setting, inner);
     }
   }
 
-  void read_gaussian(const Setting& setting, InputSpec& spec) {
-    spec.kind = InputSpec::Kind::gaussian;
-    spec.label = "gaussian";
-    const Section& keys = gaussian_keys();
-    if (const YamlNode* n = setting.find("temperature")) {
-      spec.temperature = reader_.number(*n, keys.key("temperature")).value_or(spec.temperature);
-      spec.label += " temperature " + n->text;
+  bool read_options(const Generator& generator, const Setting& setting, InputSpec& spec) {
+    std::vector<std::pair<std::string, std::string>> given;
+    for (const Setting::Value& value : setting.values) {
+      const auto option = std::ranges::find(generator.options, value.key->key, &Option::name);
+      const auto parsed = reader_.option(*value.value, *option, !value.swept);
+      if (parsed) given.emplace_back(option->name, to_text(*parsed));
     }
-    if (const YamlNode* n = setting.find("seed")) {
-      const Index seed = reader_.integer(*n, keys.key("seed")).value_or(1);
-      spec.seed = static_cast<std::uint64_t>(seed);
-      if (seed != 1) spec.label += fmt::format(" seed {}", seed);
-    }
+    spec = generated_input(generator.name, given);
+    spec.label = spec.label.substr(0, kLongestLabel);
+    return given.size() == setting.values.size();
   }
 
   bool read_trace_input(const YamlNode& trace, const Setting& setting, InputRequest& input) {
@@ -78,7 +99,6 @@ class InputReader {
       input.spec.layer = *layer;
     }
     if (!path) return false;
-    input.spec.kind = InputSpec::Kind::trace;
     input.spec.path = reader_.resolved(trace, *path);
     input.spec.label =
         fmt::format("{} layer {}", stem(*path), input.spec.layer).substr(0, kLongestLabel);
@@ -119,7 +139,7 @@ class InputReader {
         outer.values, [](const auto& v) { return v.swept && v.key->key == "label"; });
     for (const Setting* setting : {&outer, &inner}) {
       for (const auto& [key, value, swept] : setting->values) {
-        if (own || !swept || key->key == "gaussian") continue;
+        if (own || !swept || find_generator(key->key) != nullptr) continue;
         input.spec.label += key->key == "trace" ? " " + printable(stem(value->text))
                                                 : fmt::format(" {} {}", key->key, value->text);
       }
@@ -140,7 +160,7 @@ class InputReader {
     const YamlNode* label = setting.find("label");
     const std::string source = input.is_trace()
                                    ? fmt::format("trace {} {}", spec.layer, spec.path)
-                                   : fmt::format("gaussian {} {}", spec.seed, spec.temperature);
+                                   : fmt::format("{} {}", spec.generator, spec.options);
     if (!sources_.insert(source).second) {
       // Of values that are wrong their defaults stand here.
       if (reader_.clean()) reader_.error(*input.node, "the same input stands in the list twice");

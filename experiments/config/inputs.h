@@ -13,10 +13,10 @@ struct InputRequest {
   Problem problem{};               ///< of a trace: its shapes, type, scale and causality
   const YamlNode* node = nullptr;  ///< for messages
 
-  bool is_trace() const { return spec.kind == InputSpec::Kind::trace; }
+  bool is_trace() const { return spec.is_trace(); }
 };
 
-/// Reads the `inputs` list: each entry a trace or gaussian numbers, and one or more settings of it
+/// Reads the `inputs` list: each entry a trace or a generator, and one or more settings of it
 /// (settings.h). Of each trace the tensors are read. More than `most` inputs are refused. Mistakes
 /// become diagnostics.
 std::vector<InputRequest> read_inputs(const YamlNode& list, Index most, ConfigReader& reader);

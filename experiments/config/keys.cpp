@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "experiments/config/experiment.h"
+#include "experiments/inputs/generator.h"
 
 namespace longattn {
 namespace {
@@ -71,34 +72,24 @@ const Section& config_keys() {
 }
 
 const Section& input_keys() {
-  static const Section section = {
-      "an input",
-      {{.name = "label",
-        .type = KeyType::text,
-        .doc = "Names the input in tables; made from the other keys if left out"},
-       {.name = "trace",
-        .type = KeyType::path,
-        .doc = "Tensors of a trained model, a .safetensors file relative to this one"},
-       {.name = "layer", .doc = "Of the trace", .bounds = {0, 1e6}, .fallback = "0"},
-       {.name = "gaussian",
-        .type = KeyType::map,
-        .doc = "Independent normal numbers, at any length"}},
-      true};
-  return section;
-}
-
-const Section& gaussian_keys() {
-  static const Section section = {"gaussian",
-                                  {{.name = "temperature",
-                                    .type = KeyType::number,
-                                    .doc = "Standard deviation of the scaled scores",
-                                    .bounds = {0, 1e3},
-                                    .fallback = fmt::format("{}", InputSpec{}.temperature)},
-                                   {.name = "seed",
-                                    .doc = "Other numbers of the same kind",
-                                    .bounds = kSeeds,
-                                    .fallback = fmt::format("{}", InputSpec{}.seed)}},
-                                  true};
+  static const Section section = [] {
+    Section made = {
+        "an input",
+        {{.name = "label",
+          .type = KeyType::text,
+          .doc = "Names the input in tables; made from the other keys if left out"},
+         {.name = "trace",
+          .type = KeyType::path,
+          .doc = "Tensors of a trained model, a .safetensors file relative to this one"},
+         {.name = "layer", .doc = "Of the trace", .bounds = {0, 1e6}, .fallback = "0"}},
+        true};
+    for (const Generator* generator : generators()) {
+      made.keys.push_back({.name = std::string(generator->name),
+                           .type = KeyType::map,
+                           .doc = fmt::format("Generated: {}", generator->summary)});
+    }
+    return made;
+  }();
   return section;
 }
 

@@ -58,8 +58,7 @@ struct Section {
 };
 
 const Section& config_keys();
-const Section& input_keys();
-const Section& gaussian_keys();
+const Section& input_keys();  ///< with a map for each generator of inputs
 const Section& problem_keys();
 const Section& measure_keys();
 const Section& limits_keys();

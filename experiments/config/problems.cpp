@@ -9,6 +9,7 @@
 #include "core/io/text.h"
 #include "experiments/config/inputs.h"
 #include "experiments/config/settings.h"
+#include "experiments/inputs/generator.h"
 
 namespace longattn {
 namespace {
@@ -195,6 +196,13 @@ class ProblemReader {
       reader_.error(at, fmt::format("the same problem twice: {} tokens of '{}'", p.key_len,
                                     printable(input.spec.label)));
       return;
+    }
+    if (const Generator* generator = find_generator(input.spec.generator)) {
+      const Options options(generator->options, input.spec.options);
+      if (const std::string reason = generator->unsupported(p, options); !reason.empty()) {
+        reader_.error(*input.node, fmt::format("{}: {}", printable(input.spec.label), reason));
+        return;
+      }
     }
     problems_.push_back({input.spec, p});
   }

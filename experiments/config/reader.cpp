@@ -10,7 +10,6 @@
 
 #include "core/error.h"
 #include "core/io/text.h"
-#include "core/options.h"
 
 namespace longattn {
 namespace {
@@ -204,6 +203,52 @@ std::vector<std::pair<Index, const YamlNode*>> ConfigReader::integers(const Yaml
     }
   }
   return values;
+}
+
+// As parse_option reads it: scalars as they stand, lists in brackets. Text in quotes is text,
+// whatever it looks like.
+std::optional<std::string> ConfigReader::option_text(const YamlNode& node, const Option& option) {
+  if (node.is_scalar()) {
+    const bool takes_text = option.type == OptionType::choice || option.type == OptionType::path ||
+                            option.type == OptionType::numbers_or_path;
+    if (!node.quoted || takes_text) return node.text;
+    error(node,
+          fmt::format("option '{}' is {}, expected a {}", option.name, describe(node),
+                      to_string(option.type)),
+          "without the quotes");
+    return std::nullopt;
+  }
+  if (node.is_list()) {
+    std::vector<std::string> parts;
+    for (const YamlNode& item : node.items) {
+      if (!item.is_scalar() || item.quoted) {
+        error(item,
+              fmt::format("option '{}' holds {}, expected numbers", option.name, describe(item)));
+        return std::nullopt;
+      }
+      parts.push_back(item.text);
+    }
+    return fmt::format("[{}]", fmt::join(parts, ", "));
+  }
+  error(node, fmt::format("option '{}' is {}, expected a value", option.name, describe(node)));
+  return std::nullopt;
+}
+
+std::optional<OptionValue> ConfigReader::option(const YamlNode& node, const Option& option,
+                                                bool may_sweep) {
+  const auto text = option_text(node, option);
+  if (!text) return std::nullopt;
+  try {
+    return parse_option(option, *text);
+  } catch (const OptionError& wrong) {
+    std::vector<std::string> notes = {fmt::format("{}: {}", option.name, option.doc)};
+    if (node.is_list() && may_sweep) {
+      notes.push_back(fmt::format("to try several values, write sweep: {{{}: {}}}", option.name,
+                                  printable(*text)));
+    }
+    error(node, printable(wrong.what()), "", notes);
+    return std::nullopt;
+  }
 }
 
 }  // namespace longattn

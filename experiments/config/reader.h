@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/types.h"
+#include "core/options.h"
 #include "experiments/config/keys.h"
 #include "experiments/config/yaml_tree.h"
 
@@ -50,8 +50,12 @@ class ConfigReader {
   std::optional<double> duration(const YamlNode& node, const Key& key);  ///< seconds
   std::optional<double> size(const YamlNode& node, const Key& key);      ///< bytes
   std::vector<std::pair<Index, const YamlNode*>> integers(const YamlNode& node, const Key& key);
+  /// The value of an option of a variant or a generator. `may_sweep`: of a list in the wrong place
+  /// is told how to try several values.
+  std::optional<OptionValue> option(const YamlNode& node, const Option& option, bool may_sweep);
 
  private:
+  std::optional<std::string> option_text(const YamlNode& node, const Option& option);
   void expected(const YamlNode& node, const Key& key, std::string_view expectation);
   std::optional<double> with_unit(const YamlNode& node,
                                   std::span<const std::pair<std::string_view, double>> units);

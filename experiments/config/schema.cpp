@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/config/keys.h"
+#include "experiments/inputs/generator.h"
 
 namespace longattn {
 namespace {
@@ -155,15 +156,19 @@ json schema_of(const Option& option) {
   return out;
 }
 
+json schema_of(const OptionList& options) {
+  json properties = json::object();
+  for (const Option& option : options) properties[option.name] = schema_of(option);
+  return properties;
+}
+
 // The list: names, or maps of one name to its options.
 json schema_of_variants(std::span<const Variant* const> variants) {
   json names = json::array(), maps = json::object();
   for (const Variant* variant : variants) {
     const std::string name(variant->name);
     names.push_back(name);
-    json properties = json::object();
-    for (const Option& option : variant->options) properties[option.name] = schema_of(option);
-    maps[name] = map_of(properties, true);
+    maps[name] = map_of(schema_of(variant->options), true);
     maps[name]["type"] = {"object", "null"};
     maps[name]["description"] = fmt::format("{} ({})", variant->summary, variant->paper);
   }
@@ -176,11 +181,17 @@ json schema_of_variants(std::span<const Variant* const> variants) {
 }
 
 json schema_of_inputs() {
-  const auto requires_key = [](const char* name) { return json{{"required", {name}}}; };
   json input = schema_of(input_keys());
-  input["not"] = {{"required", {"trace", "gaussian"}}};
-  input["anyOf"] = {requires_key("trace"), requires_key("gaussian"), requires_key("sweep"),
-                    requires_key("zip")};
+  std::vector<std::string_view> sources = {"trace"};
+  for (const Generator* generator : generators()) sources.push_back(generator->name);
+  json pairs = json::array(), one = json::array();
+  for (size_t a = 0; a < sources.size(); ++a) {
+    one.push_back({{"required", {sources[a]}}});
+    for (size_t b = 0; b < a; ++b) pairs.push_back({{"required", {sources[b], sources[a]}}});
+  }
+  for (const char* several : {"sweep", "zip"}) one.push_back({{"required", {several}}});
+  input["not"] = {{"anyOf", pairs}};
+  input["anyOf"] = one;
   return {{"type", "array"}, {"minItems", 1}, {"items", input}};
 }
 
@@ -193,10 +204,16 @@ json config_schema(std::span<const Variant* const> variants) {
   // What a file does not say itself may be said in the file that it extends.
   out["anyOf"] = {{{"required", {"longattn", "name", "inputs", "variants"}}},
                   {{"required", {"extends"}}}};
-  out["$defs"] = {
-      {"inputs", schema_of_inputs()},         {"gaussian", schema_of(gaussian_keys())},
-      {"problem", schema_of(problem_keys())}, {"variants", schema_of_variants(variants)},
-      {"measure", schema_of(measure_keys())}, {"limits", schema_of(limits_keys())}};
+  out["$defs"] = {{"inputs", schema_of_inputs()},
+                  {"problem", schema_of(problem_keys())},
+                  {"variants", schema_of_variants(variants)},
+                  {"measure", schema_of(measure_keys())},
+                  {"limits", schema_of(limits_keys())}};
+  for (const Generator* generator : generators()) {
+    json& map = out["$defs"][std::string(generator->name)];
+    map = map_of(schema_of(generator->options), true);
+    map["description"] = fmt::format("{}: {}", generator->summary, generator->why);
+  }
   return out;
 }
 

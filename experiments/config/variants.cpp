@@ -78,26 +78,16 @@ class VariantReader {
     std::vector<std::pair<std::string, std::string>> given;
     for (const Setting::Value& value : setting.values) {
       const auto option = std::ranges::find(variant.options, value.key->key, &Option::name);
-      if (const auto text = option_text(*value.value, *option)) {
-        try {
-          OptionValue parsed = parse_option(*option, *text);
-          if (names_file(*option, parsed) && !find_file(*value.value, *option, parsed)) continue;
-          given.emplace_back(option->name, to_text(parsed));
-        } catch (const OptionError& error) {
-          std::vector<std::string> notes = {fmt::format("{}: {}", option->name, option->doc)};
-          if (value.value->is_list() && !value.swept) {
-            notes.push_back(fmt::format("to try several values, write sweep: {{{}: {}}}",
-                                        option->name, printable(*text)));
-          }
-          reader_.error(*value.value, printable(error.what()), "", notes);
-        }
-      }
+      auto parsed = reader_.option(*value.value, *option, !value.swept);
+      if (!parsed) continue;
+      if (names_file(*option, *parsed) && !find_file(*value.value, *option, *parsed)) continue;
+      given.emplace_back(option->name, to_text(*parsed));
     }
     if (given.size() == setting.values.size()) add(at, {&variant, Options(variant.options, given)});
   }
 
-  // Puts the place of a file in the place of its name. False, with an error, when it is not there or
-  // no .npy file.
+  // Puts the place of a file in the place of its name. False, with an error, when it is not there
+  // or no .npy file.
   bool find_file(const YamlNode& at, const Option& option, OptionValue& value) {
     auto& name = std::get<std::string>(value);
     const std::string close = closest_name(name, option.choices);
@@ -111,45 +101,12 @@ class VariantReader {
       if (!option.choices.empty()) {
         notes.push_back(fmt::format("names: {}", fmt::join(option.choices, ", ")));
       }
-      reader_.error(at, error.what(),
-                    close.empty() ? "" : fmt::format("did you mean '{}'?", close), notes);
+      reader_.error(at, error.what(), close.empty() ? "" : fmt::format("did you mean '{}'?", close),
+                    notes);
     } catch (const Error& error) {
       reader_.data_error(at, error.what());
     }
     return false;
-  }
-
-  // Text in quotes is text, whatever it looks like.
-  static bool is_number_in_quotes(const YamlNode& node, const Option& option) {
-    return node.quoted && option.type != OptionType::choice && option.type != OptionType::path &&
-           option.type != OptionType::numbers_or_path;
-  }
-
-  // As parse_option reads it: scalars as they stand, lists in brackets.
-  std::optional<std::string> option_text(const YamlNode& node, const Option& option) {
-    if (node.is_scalar()) {
-      if (!is_number_in_quotes(node, option)) return node.text;
-      reader_.error(node,
-                    fmt::format("option '{}' is {}, expected a {}", option.name, describe(node),
-                                to_string(option.type)),
-                    "without the quotes");
-      return std::nullopt;
-    }
-    if (node.is_list()) {
-      std::vector<std::string> parts;
-      for (const YamlNode& item : node.items) {
-        if (!item.is_scalar() || item.quoted) {
-          reader_.error(item, fmt::format("option '{}' holds {}, expected numbers", option.name,
-                                          describe(item)));
-          return std::nullopt;
-        }
-        parts.push_back(item.text);
-      }
-      return fmt::format("[{}]", fmt::join(parts, ", "));
-    }
-    reader_.error(node,
-                  fmt::format("option '{}' is {}, expected a value", option.name, describe(node)));
-    return std::nullopt;
   }
 
   void add(const YamlNode& at, VariantRequest request) {

@@ -9,6 +9,7 @@
 
 #include "core/io/text.h"
 #include "experiments/config/expression.h"
+#include "experiments/inputs/generator.h"
 
 namespace longattn {
 namespace {
@@ -38,13 +39,19 @@ constexpr Field kFields[] = {
     {"input", Type::text, [](const Candidate& c) -> Value { return c.problem.input.label; }},
     {"layer", Type::number,
      [](const Candidate& c) -> Value {
-       if (c.problem.input.kind != InputSpec::Kind::trace) return {};
+       if (!c.problem.input.is_trace()) return {};
        return real(c.problem.input.layer);
+     }},
+    {"generator", Type::text,
+     [](const Candidate& c) -> Value {
+       if (c.problem.input.is_trace()) return {};
+       return c.problem.input.generator;
      }},
     {"temperature", Type::number,
      [](const Candidate& c) -> Value {
-       if (c.problem.input.kind != InputSpec::Kind::gaussian) return {};
-       return c.problem.input.temperature;
+       const Generator* generator = find_generator(c.problem.input.generator);
+       if (generator == nullptr) return {};
+       return Options(generator->options, c.problem.input.options).number("temperature");
      }},
     {"threads", Type::number, [](const Candidate& c) -> Value { return real(c.threads); }},
     {"length", Type::number,

@@ -3,58 +3,48 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
+#include <functional>
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "core/random.h"
 
 namespace longattn {
 namespace {
 
-enum class Which : std::uint64_t { queries = 1, keys = 2, values = 3 };
-
 constexpr Index kTokensPerTask = 1024;
 
-// Independent normal numbers; cut into tasks by head and token, in any order on any thread.
-void fill_gaussian(Tensor& tensor, std::uint64_t seed, Which which, double deviation,
-                   ThreadArena& arena) {
-  const auto [batch, heads, len, dim] = tensor.shape();
+using RowMaker = std::function<void(Index b, Index head, Index token, std::span<double> row)>;
+
+// Cut into tasks by head and token, in any order on any thread.
+Tensor draw(const std::array<Index, 4>& shape, DType dtype, ThreadArena& arena,
+            const RowMaker& make_row) {
+  Tensor tensor(shape, dtype);
+  const auto [batch, heads, len, dim] = shape;
   const Index pieces = (len + kTokensPerTask - 1) / kTokensPerTask;
-  const DType dtype = tensor.dtype();
-  arena.for_each(batch * heads * pieces, [&](Index task, int) {
+  arena.for_each(batch * heads * pieces, [&, heads = heads, len = len, dim = dim](Index task, int) {
     const Index head = task / pieces, first = task % pieces * kTokensPerTask;
-    const CounterRandom random(seed, make_stream(static_cast<std::uint64_t>(which),
-                                                 static_cast<std::uint64_t>(head / heads),
-                                                 static_cast<std::uint64_t>(head % heads)));
-    std::vector<float> row(static_cast<size_t>(dim + 1));
+    std::vector<double> row(static_cast<size_t>(dim));
+    std::vector<float> rounded(static_cast<size_t>(dim));
     std::byte* out = tensor.bytes_begin() + (head * len + first) * dim * byte_size(dtype);
     for (Index i = first; i < std::min(first + kTokensPerTask, len); ++i) {
-      for (Index c = 0; c < dim; c += 2) {
-        // Token in the high half, so that the counter of an element never depends on dim or len.
-        const auto counter = static_cast<std::uint64_t>(i) << 24 | static_cast<std::uint64_t>(c);
-        const auto two = random.normal_pair(counter / 2);
-        row[static_cast<size_t>(c)] = static_cast<float>(deviation * two[0]);
-        row[static_cast<size_t>(c + 1)] = static_cast<float>(deviation * two[1]);
-      }
-      store_floats(dtype, row.data(), dim, out);
+      make_row(head / heads, head % heads, i, row);
+      std::ranges::transform(row, rounded.begin(), [](double x) { return static_cast<float>(x); });
+      store_floats(dtype, rounded.data(), dim, out);
       out += dim * byte_size(dtype);
     }
   });
+  return tensor;
 }
 
-InputTensors make_gaussian(const InputSpec& spec, const Problem& p, ThreadArena& arena) {
+InputTensors draw_all(const InputSource& source, const Problem& p, ThreadArena& arena) {
   InputTensors inputs;
-  inputs.queries = Tensor({p.batch, p.num_heads, p.query_len, p.head_dim}, p.dtype);
-  inputs.keys = Tensor({p.batch, p.num_kv_heads, p.key_len, p.head_dim}, p.dtype);
-  inputs.values = Tensor({p.batch, p.num_kv_heads, p.key_len, p.value_dim}, p.dtype);
-  // q.k of unit entries has deviation sqrt(head_dim); a scale of zero leaves nothing to set.
-  const double unit = std::abs(p.effective_scale()) * std::sqrt(static_cast<double>(p.head_dim));
-  const double deviation = unit > 0 ? spec.temperature / unit : spec.temperature;
-  fill_gaussian(inputs.queries, spec.seed, Which::queries, deviation, arena);
-  fill_gaussian(inputs.keys, spec.seed, Which::keys, 1, arena);
-  fill_gaussian(inputs.values, spec.seed, Which::values, 1, arena);
+  inputs.queries = draw({p.batch, p.num_heads, p.query_len, p.head_dim}, p.dtype, arena,
+                        std::bind_front(&InputSource::query, &source));
+  inputs.keys = draw({p.batch, p.num_kv_heads, p.key_len, p.head_dim}, p.dtype, arena,
+                     std::bind_front(&InputSource::key, &source));
+  inputs.values = draw({p.batch, p.num_kv_heads, p.key_len, p.value_dim}, p.dtype, arena,
+                       std::bind_front(&InputSource::value, &source));
   return inputs;
 }
 
@@ -87,10 +77,39 @@ void cut(Tensor& tensor, Index len, std::string_view name) {
 
 }  // namespace
 
+InputSpec generated_input(std::string_view name,
+                          const std::vector<std::pair<std::string, std::string>>& given) {
+  const Generator& generator = require_generator(name);
+  const Options options(generator.options, given);
+  InputSpec spec;
+  spec.generator = spec.label = name;
+  for (const Option& option : generator.options) {
+    const std::string text = to_text(options.value(option.name));
+    spec.options.emplace_back(option.name, text);
+    const bool told =
+        std::ranges::any_of(given, [&](const auto& one) { return one.first == option.name; });
+    if (!told || (option.name == "seed" && text == to_text(option.default_value))) continue;
+    spec.label += fmt::format(" {} {}", option.name, text);
+  }
+  return spec;
+}
+
+std::unique_ptr<const InputSource> source_of(const InputSpec& spec, const Problem& p) {
+  if (spec.is_trace()) return nullptr;
+  const Generator& generator = require_generator(spec.generator);
+  return make_source(generator, p, Options(generator.options, spec.options));
+}
+
+std::optional<InputTarget> target_of(const InputSpec& spec, const Problem& p) {
+  if (spec.is_trace()) return std::nullopt;
+  const Generator& generator = require_generator(spec.generator);
+  return generator.target(Options(generator.options, spec.options), p);
+}
+
 InputTensors make_inputs(const InputSpec& spec, const Problem& p, int threads) {
-  if (spec.kind == InputSpec::Kind::gaussian) {
+  if (const auto source = source_of(spec, p)) {
     ThreadArena arena(threads);
-    return make_gaussian(spec, p, arena);
+    return draw_all(*source, p, arena);
   }
   Trace trace = read_trace(spec.path, spec.layer);
   cut(trace.queries, p.query_len, "queries");

@@ -5,6 +5,7 @@
 
 #include "core/tensor.h"
 #include "experiments/cell.h"
+#include "experiments/inputs/generator.h"
 #include "experiments/inputs/traces.h"
 
 namespace longattn {
@@ -15,14 +16,22 @@ struct InputTensors {
   std::vector<OwnedTensor> extra;
 };
 
-/// Makes the inputs of a Problem.
-///
-/// gaussian: independent normal numbers, keys and values with deviation 1, queries with deviation
-/// temperature / (|scale| sqrt(head_dim)), so that the scaled scores scale * q.k have deviation
-/// `temperature`. An element depends on (seed, tensor, batch entry, head, token, dimension)
-/// alone: a longer tensor extends a shorter one, and any number of threads gives the same bits.
-/// trace: the first query_len and key_len tokens of the file's layer.
-/// Throws as read_trace does, and ShapeError when the trace does not fit the Problem.
+/// A generated input: `given` options (name, text) and the defaults of the others, labelled
+/// "needle count 2" by those that are given. Throws OptionError as Options does, also for an
+/// unknown generator.
+InputSpec generated_input(std::string_view generator,
+                          const std::vector<std::pair<std::string, std::string>>& given = {});
+
+/// Makes the inputs of a Problem: of a generator by drawing every row (the same bits for any number
+/// of threads), of a trace the first query_len and key_len tokens of the file's layer. Throws as
+/// make_source and read_trace do, and ShapeError when the trace does not fit the Problem. Memory
+/// beside the tensors: a row per thread.
 InputTensors make_inputs(const InputSpec& spec, const Problem& problem, int threads = 1);
+
+/// The source of a generated input; nullptr for a trace. Throws as make_source.
+std::unique_ptr<const InputSource> source_of(const InputSpec& spec, const Problem& problem);
+
+/// What its generator promises of it; nothing for a trace.
+std::optional<InputTarget> target_of(const InputSpec& spec, const Problem& problem);
 
 }  // namespace longattn

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "experiments/inputs/shared_inputs.h"
 #include "experiments/judge/errors.h"
+#include "experiments/judge/inputs.h"
 #include "experiments/measure/memory.h"
 #include "experiments/measure/spawn.h"
 #include "experiments/serialize.h"
@@ -133,13 +134,33 @@ json draw_pattern(const Task& task) {
   return {{"rows", rows}, {"columns", columns}, {"mass", mass}};
 }
 
+json measure_the_input(const WorkerRequest& request, MappedInputs& mapped, const Variant& variant) {
+  const Cell& cell = request.cell;
+  Context context(cell.threads);
+  const Generator* generator = find_generator(cell.input.generator);
+  const bool plants = generator != nullptr && !generator->planted.empty();
+  const auto source = plants ? source_of(cell.input, cell.problem) : nullptr;
+  InputResult result = measure_input(cell.problem, mapped.inputs(variant), source.get(),
+                                     {request.error_rows, request.seed}, context);
+  result.cell_id = cell.id;
+  if (const auto target = target_of(cell.input, cell.problem)) {
+    result.target = to_string(target->measure);
+    result.asked = target->asked;
+  }
+  if (plants) result.planted = generator->planted;
+  return {{"input", to_json(result)}};
+}
+
 json run_pass(const WorkerRequest& request, const Variant& variant) {
   CellResult result;
   try {
     MappedInputs mapped(kWorkerInputs, request.layout);
     mapped.touch();
+    if (request.pass == Pass::input) return measure_the_input(request, mapped, variant);
     Task task(request, variant, mapped);
     switch (request.pass) {
+      case Pass::input:
+        break;  // above: it needs no plan of the variant
       case Pass::pattern:
         return {{"pattern", draw_pattern(task)}};
       case Pass::error:
@@ -166,7 +187,7 @@ WorkerRequest read_request() {
   if (!in.is_object()) throw DataError("__worker is started by `run`, not by hand");
   WorkerRequest request;
   const auto pass = in.at("pass").get<std::string>();
-  for (Pass candidate : {Pass::error, Pass::memory, Pass::time, Pass::pattern}) {
+  for (Pass candidate : {Pass::input, Pass::error, Pass::memory, Pass::time, Pass::pattern}) {
     if (to_string(candidate) == pass) request.pass = candidate;
   }
   request.cell = cell_from_json(in.at("cell"));
@@ -192,6 +213,8 @@ void write_result(const json& result) {
 
 std::string_view to_string(Pass pass) {
   switch (pass) {
+    case Pass::input:
+      return "input";
     case Pass::error:
       return "error";
     case Pass::memory:

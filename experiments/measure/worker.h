@@ -9,7 +9,7 @@
 namespace longattn {
 
 /// What one worker process is asked to do.
-enum class Pass { error, memory, time, pattern };
+enum class Pass { input, error, memory, time, pattern };
 std::string_view to_string(Pass pass);
 
 /// The request for one pass over one cell.
@@ -26,6 +26,7 @@ std::string to_text(const WorkerRequest& request);
 
 /// The whole life of a worker: reads its request from standard input, maps the inputs, measures,
 /// writes one JSON object to the result descriptor:
+///   input                 {"input": what is measured of the cell's input, on full attention}
 ///   error, memory, time   {"result": {status, reason, measured fields}}
 ///   pattern               {"pattern": {rows, columns, mass}}
 /// Returns the exit code; a failure to allocate is a result (oom), other exceptions are thrown.

@@ -145,6 +145,23 @@ Row make_row(const RunResults& results, const CellResult& result, const NamesOfR
   return row;
 }
 
+Row make_input_row(const Cell& cell, const InputResult& input) {
+  Row row;
+  add_problem(cell, row);
+  row.add("generator", cell.input.is_trace() ? Field() : Field(cell.input.generator));
+  row.add("target", input.target.empty() ? Field() : Field(input.target));
+  row.add_optional("asked", input.asked);
+  row.add_interval("score_deviation", input.score_deviation);
+  row.add_interval("row_entropy", input.row_entropy);
+  row.add_optional("uniform_entropy", input.uniform_entropy);
+  row.add_interval("half_mass_distance", input.half_mass_distance);
+  row.add_interval("first_tokens_mass", input.first_tokens_mass);
+  row.add_optional("effective_rank", input.effective_rank);
+  row.add_interval("planted_mass", input.planted_mass);
+  row.add("sampled_rows", input.sampled_rows);
+  return row;
+}
+
 std::string quoted(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string result = "\"";
@@ -211,6 +228,19 @@ ResultTable sample_table(const RunResults& results) {
     Index round = 0;
     for (const double seconds : result.round_seconds) {
       table.rows.push_back({result.cell.id, ++round, seconds, kResultsSchema});
+    }
+  }
+  return table;
+}
+
+ResultTable inputs_table(const RunResults& results) {
+  ResultTable table;
+  table.columns = make_input_row(Cell{}, InputResult{}).names;
+  for (const InputResult& input : results.inputs) {
+    const auto cell = std::ranges::find(results.cells, input.cell_id,
+                                        [](const CellResult& result) { return result.cell.id; });
+    if (cell != results.cells.end()) {
+      table.rows.push_back(make_input_row(cell->cell, input).values);
     }
   }
   return table;

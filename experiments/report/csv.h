@@ -12,7 +12,8 @@ namespace longattn {
 /// not when one is added.
 inline constexpr Index kResultsSchema = 1;
 
-/// A value of results.csv: not measured, a truth, a whole number, a number, or text.
+/// A value of results.csv or another table: not measured, a truth, a whole number, a number, or
+/// text.
 using Field = std::variant<std::monostate, bool, Index, double, std::string>;
 
 /// One row per cell, in plan order; every row has as many fields as there are columns. Seconds,
@@ -24,6 +25,9 @@ struct ResultTable {
   std::vector<std::vector<Field>> rows;
 };
 ResultTable result_table(const RunResults& results);
+/// One row per input and Problem: what was measured of it (experiments/judge/inputs.h), the name of
+/// the figure that its generator promises, and the value asked for.
+ResultTable inputs_table(const RunResults& results);
 /// Every timed round: cell_id, round (from 1), time_s, schema_version.
 ResultTable sample_table(const RunResults& results);
 

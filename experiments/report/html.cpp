@@ -10,6 +10,7 @@
 #include "experiments/report/growth.h"
 #include "experiments/report/html_method.h"
 #include "experiments/report/html_tables.h"
+#include "experiments/report/inputs.h"
 #include "experiments/report/page_assets.h"
 #include "experiments/report/patterns.h"
 #include "experiments/report/text.h"
@@ -65,7 +66,8 @@ std::string page_header(const RunResults& results) {
       "is, compared with full attention.</p>\n<ul class=\"status\"><li><b>{}</b> "
       "cells</li>{}</ul>\n"
       "</header>\n<nav aria-label=\"Contents\"><ul><li><a href=\"#findings\">Findings</a></li>"
-      "<li><a href=\"#results\">Results</a></li><li><a href=\"#scaling\">Scaling</a></li>"
+      "<li><a href=\"#results\">Results</a></li><li><a href=\"#inputs\">Inputs</a></li>"
+      "<li><a href=\"#scaling\">Scaling</a></li>"
       "<li><a href=\"#error\">Error against time</a></li>"
       "<li><a href=\"#patterns\">Patterns</a></li><li><a href=\"#failures\">Failures</a></li>"
       "<li><a href=\"#method\">Method</a></li><li><a href=\"#provenance\">Provenance</a></li>"
@@ -106,6 +108,16 @@ std::string results_section(const std::vector<Block>& blocks) {
     }
   }
   return text + "</section>\n";
+}
+
+std::string inputs_section(const RunResults& results) {
+  const std::string table = input_table(results);
+  return "<section id=\"inputs\">\n<h2>Inputs</h2>\n" +
+         (table.empty() ? "<p>Not measured.</p>\n"
+                        : "<p class=\"note\">What full attention does on each input, on sampled "
+                          "rows, and what its generator was asked for.</p>\n" +
+                              table) +
+         "</section>\n";
 }
 
 std::string caption(size_t number, const std::string& text) {
@@ -239,6 +251,7 @@ std::string report_page(const RunResults& results, const PageParts& parts) {
   size_t number = 0;  // of figures
   std::string page = head(results) + page_header(results);
   page += findings_section(results, parts.blocks) + results_section(parts.blocks);
+  page += inputs_section(results);
   page += plots_section(parts, false, number);
   page += plots_section(parts, true, number);
   page += patterns_section(results, number);

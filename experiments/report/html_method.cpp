@@ -68,6 +68,12 @@ of full attention; the share of a rowâ€™s 16 heaviest keys that get a weight; âˆ
 intervals of the costs are apart; between it and the last length where the other one is cheaper the point of equal
 cost is read off a straight line in log-log scale. A setting is beaten when another one is nowhere worse in error, time
 and workspace, and apart from it in one of them.</dd>
+<dt>Inputs</dt>
+<dd>What full attention does on the input, over sampled rows: the entropy of a row's weights (of uniform
+rows beside it), the deviation of its scores, the distance within which half of its weight lies (median), the
+weight on the first four tokens, and the effective rank of the scores (exponential of the entropy of their
+normalised singular values, rows centred). A generator promises one of these figures, or the weight on the
+keys that it planted: <em>asked</em> and <em>measured</em>.</dd>
 <dt>Null baselines</dt>
 <dd><code>mean_value</code> returns the mean of the visible values and <code>zero</code> returns nothing: neither
 looks at a key. An approximation that loses more than they do has learnt nothing from the keys.</dd>

@@ -29,6 +29,7 @@ void write_report(const RunResults& results, const std::string& folder) {
   parts.csv = to_csv(table);
   parts.blocks = arrange(results);
   write_text(folder + "/results.csv", parts.csv);
+  if (!results.inputs.empty()) write_text(folder + "/inputs.csv", to_csv(inputs_table(results)));
   write_text(folder + "/scaling.csv", to_csv(scaling_table(results)));
   write_text(folder + "/results.jsonl", to_json_lines(table));
   write_text(folder + "/samples.csv", to_csv(sample_table(results)));

@@ -8,6 +8,7 @@
 #include "experiments/report/columns.h"
 #include "experiments/report/findings.h"
 #include "experiments/report/growth.h"
+#include "experiments/report/inputs.h"
 #include "experiments/report/layout.h"
 #include "experiments/report/report.h"
 #include "experiments/report/text.h"
@@ -136,6 +137,9 @@ std::string terminal_table(const RunResults& results) {
   std::string text = wrapped(one_line(results.experiment), 0) + "\n";
   for (const Block& block : arrange(results)) {
     text += print_block(block) + "\n";
+    if (const std::string input = input_sentence(results, block); !input.empty()) {
+      text += "- " + wrapped(input, 2);
+    }
     for (const Finding& finding : findings(block)) {
       text += (finding.alarm ? "! " : "- ") + wrapped(finding.text, 2);
     }

@@ -79,7 +79,7 @@ class Coverage : public ::testing::TestWithParam<InputSpec> {};
 TEST_P(Coverage, OfTheSampledRelativeErrorIsThatOfAllRows) {
   Problem p = problem();
   const InputSpec& spec = GetParam();
-  if (spec.kind == InputSpec::Kind::trace) p.dtype = DType::bfloat16;
+  if (spec.is_trace()) p.dtype = DType::bfloat16;
   const double share = coverage(judge_all(spec, p), p);
   RecordProperty("coverage", std::to_string(share));
   // Three standard errors of 300 repeats below 95 %.
@@ -88,7 +88,6 @@ TEST_P(Coverage, OfTheSampledRelativeErrorIsThatOfAllRows) {
 
 InputSpec trace(Index layer) {
   InputSpec spec;
-  spec.kind = InputSpec::Kind::trace;
   spec.path = LONGATTN_SOURCE_DIR "/configs/traces/kjv-2048.safetensors";
   spec.layer = layer;
   spec.label = "trace" + std::to_string(layer);
@@ -96,8 +95,7 @@ InputSpec trace(Index layer) {
 }
 
 InputSpec gaussian(double temperature) {
-  InputSpec spec;
-  spec.temperature = temperature;
+  InputSpec spec = generated_input("gaussian", {{"temperature", std::to_string(temperature)}});
   spec.label = "gaussian" + std::to_string(static_cast<int>(temperature));
   return spec;
 }

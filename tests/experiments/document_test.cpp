@@ -185,7 +185,8 @@ TEST(Set, PutsValuesAtPaths) {
   EXPECT_TRUE(e.problems[1].problem.mask.causal);
   EXPECT_EQ(e.measure.rounds, 7);
   EXPECT_TRUE(e.measure.time) << "taken away";
-  EXPECT_EQ(e.problems[0].input.temperature, 2.5);
+  EXPECT_THAT(e.problems[0].input.options,
+              ::testing::Contains(::testing::Pair("temperature", "2.5")));
   ASSERT_EQ(e.variants.size(), 3u);
   EXPECT_EQ(e.variants[0].variant->name, "greedy");
   EXPECT_EQ(e.variants[1].options.integer("window"), 5);

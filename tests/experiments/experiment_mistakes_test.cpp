@@ -96,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Mistake{"NoInputs", config("inputs: []"),
                 "inputs is a list, expected a list with at least"},
-        Mistake{"Neither", config("inputs: [{label: x}]"), "either a trace or gaussian"},
+        Mistake{"Neither", config("inputs: [{label: x}]"), "either a trace or one generator"},
         Mistake{"Both", config("inputs: [{trace: t.safetensors, gaussian: {}}]"), "either a trace"},
         Mistake{"GaussianLayer",
                 config("inputs: [{gaussian: {}, layer: 1}]\nproblem: {lengths: 8}"),

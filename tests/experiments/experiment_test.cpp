@@ -19,6 +19,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 TEST(Experiment, WhatIsLeftOutHasItsDefault) {
   const TemporaryFolder folder;
@@ -65,8 +66,9 @@ limits: {time: 2m, memory: 1.5GiB, max_cells: 5}
   EXPECT_EQ(e.seed, 7u);
   ASSERT_EQ(e.problems.size(), 1u);
   EXPECT_EQ(e.problems[0].input.label, "noise");
-  EXPECT_EQ(e.problems[0].input.temperature, 1.5);
-  EXPECT_EQ(e.problems[0].input.seed, 3u);
+  EXPECT_EQ(e.problems[0].input.generator, "gaussian");
+  EXPECT_THAT(e.problems[0].input.options,
+              ElementsAre(Pair("temperature", "1.5"), Pair("seed", "3")));
   const Problem& p = e.problems[0].problem;
   EXPECT_EQ(p.batch, 2);
   EXPECT_EQ(p.num_heads, 4);

@@ -88,7 +88,7 @@ CellResult make_cell(const Behaviour& behaviour, const std::string& input, Index
   const auto n = static_cast<double>(length);
   CellResult result;
   result.cell.input.label = input;
-  result.cell.input.kind = trace ? InputSpec::Kind::trace : InputSpec::Kind::gaussian;
+  if (!trace) result.cell.input.generator = "gaussian";
   result.cell.variant = behaviour.variant;
   result.cell.options = behaviour.options;
   result.cell.problem.query_len = result.cell.problem.key_len = length;

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "experiments/config/document.h"
+#include "experiments/inputs/generator.h"
 #include "tests/experiments/config_testing.h"
 #include "tests/experiments/json_schema.h"
 #include "variants/registry.h"
@@ -89,6 +90,29 @@ TEST(Schema, KnowsEveryOptionOfEveryVariant) {
       const std::string wrong = with_gaussian("", "[" + name + ": {" + option.name + ": {}}]");
       EXPECT_THAT(complaints(builtin_variants(), wrong), Not(IsEmpty())) << wrong;
     }
+  }
+}
+
+TEST(Schema, KnowsEveryOptionOfEveryGenerator) {
+  const TemporaryFolder folder;
+  const auto text = [](const Generator& generator, const std::string& options) {
+    return config("inputs: [" + std::string(generator.name) + ": {" + options +
+                  "}]\nproblem: {lengths: 512}");
+  };
+  for (const Generator* generator : generators()) {
+    for (const Option& option : generator->options) {
+      const std::string value = option.name + ": ", fallback = to_text(option.default_value);
+      for (const std::string& options :
+           {value + fallback, "sweep: {" + value + "[" + fallback + "]}"}) {
+        const std::string good = text(*generator, options);
+        EXPECT_THAT(complaints(tiny_variants(), good), IsEmpty()) << good;
+        EXPECT_NO_THROW(read_text(folder, good)) << good;
+      }
+      EXPECT_THAT(complaints(tiny_variants(), text(*generator, value + "-1")), Not(IsEmpty()));
+    }
+    const std::string both =
+        config("inputs: [{trace: t, " + std::string(generator->name) + ": {}}]");
+    EXPECT_THAT(complaints(tiny_variants(), both), Not(IsEmpty())) << both;
   }
 }
 

@@ -76,9 +76,9 @@ std::vector<std::string> labels_of(const TemporaryFolder& folder, std::string_vi
   const std::string text =
       config("inputs: [" + std::string(inputs) + "]\nproblem: {lengths: 16}", "[tiny]");
   for (const ProblemRequest& request : read_text(folder, text).problems) {
-    all.push_back(request.input.label + ":" +
-                  std::to_string(request.input.temperature).substr(0, 3) + "/" +
-                  std::to_string(request.input.seed) + "/" + std::to_string(request.input.layer));
+    std::string told = request.input.label + ":";
+    for (const auto& [name, value] : request.input.options) told += value + "/";
+    all.push_back(told + std::to_string(request.input.layer));
   }
   return all;
 }
@@ -86,16 +86,15 @@ std::vector<std::string> labels_of(const TemporaryFolder& folder, std::string_vi
 TEST(Settings, InputsAreSweptAndToldApartByTheirLabels) {
   const TemporaryFolder folder;
   write_tiny_trace(folder / "t.safetensors");
-  EXPECT_THAT(
-      labels_of(folder, "gaussian: {sweep: {temperature: [1, 4], seed: [1, 2]}}"),
-      ElementsAre("gaussian temperature 1:1.0/1/0", "gaussian temperature 1 seed 2:1.0/2/0",
-                  "gaussian temperature 4:4.0/1/0", "gaussian temperature 4 seed 2:4.0/2/0"));
+  EXPECT_THAT(labels_of(folder, "gaussian: {sweep: {temperature: [1, 4], seed: [1, 2]}}"),
+              ElementsAre("gaussian temperature 1:1/1/0", "gaussian temperature 1 seed 2:1/2/0",
+                          "gaussian temperature 4:4/1/0", "gaussian temperature 4 seed 2:4/2/0"));
   EXPECT_THAT(labels_of(folder, "{label: noise, gaussian: {zip: {temperature: [1, 4]}}}"),
-              ElementsAre("noise temperature 1:1.0/1/0", "noise temperature 4:4.0/1/0"));
+              ElementsAre("noise temperature 1:1/1/0", "noise temperature 4:4/1/0"));
   EXPECT_THAT(labels_of(folder, "{trace: t.safetensors, sweep: {layer: [0, 1]}}"),
-              ElementsAre("t layer 0:1.0/1/0", "t layer 1:1.0/1/1"));
+              ElementsAre("t layer 0:0", "t layer 1:1"));
   EXPECT_THAT(labels_of(folder, "{trace: t.safetensors, zip: {layer: [1, 0], label: [b, a]}}"),
-              ElementsAre("b:1.0/1/1", "a:1.0/1/0"));
+              ElementsAre("b:1", "a:0"));
 }
 
 // "tiny 8 @16": the variant, its window and the length, in plan order.

@@ -82,7 +82,7 @@ Problem small() {
 struct Computed {
   explicit Computed(const Problem& p)
       : attention(make_attention(kBlockwise, p, Options(kBlockwise.options))),
-        tensors(make_inputs({}, p)),
+        tensors(make_inputs(generated_input("gaussian"), p)),
         inputs{tensors.queries.view(), tensors.keys.view(), tensors.values.view(), {}},
         output({p.batch, p.num_heads, p.query_len, p.value_dim}) {
     Context context;
