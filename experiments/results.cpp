@@ -49,8 +49,8 @@ void add_pattern(const json& record, RunResults& results) {
   PatternPicture picture;
   picture.cell_id = record.at("id");
   const json& in = record.at("pattern");
-  picture.rows = in.at("rows");
-  picture.columns = in.at("columns");
+  picture.rows = integer_from(in.at("rows"));
+  picture.columns = integer_from(in.at("columns"));
   picture.mass = in.at("mass").get<std::vector<float>>();
   const auto size = static_cast<Index>(picture.mass.size());
   if (picture.rows < 1 || size % picture.rows != 0 || size / picture.rows != picture.columns) {

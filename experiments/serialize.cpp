@@ -24,6 +24,12 @@ double number_from(const json& value) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
+std::vector<Index> integers_from(const json& in) {
+  std::vector<Index> integers;
+  for (const json& value : in) integers.push_back(integer_from(value));
+  return integers;
+}
+
 template <class T>
 T enumerator(std::optional<T> value, const json& text) {
   if (!value) throw std::invalid_argument("unknown word " + text.dump());
@@ -120,6 +126,13 @@ struct Read {
 
 }  // namespace
 
+Index integer_from(const json& value) {
+  if (!value.is_number_integer()) {
+    throw std::invalid_argument("expected an integer, found " + value.dump());
+  }
+  return value.get<Index>();
+}
+
 json to_json(const Problem& p) {
   json out = {
       {"batch", p.batch},         {"num_heads", p.num_heads},    {"num_kv_heads", p.num_kv_heads},
@@ -134,20 +147,19 @@ json to_json(const Problem& p) {
 
 Problem problem_from_json(const json& in) {
   Problem p;
-  p.batch = in.at("batch");
-  p.num_heads = in.at("num_heads");
-  p.num_kv_heads = in.at("num_kv_heads");
-  p.query_len = in.at("query_len");
-  p.key_len = in.at("key_len");
-  p.head_dim = in.at("head_dim");
-  p.value_dim = in.at("value_dim");
+  p.batch = integer_from(in.at("batch"));
+  p.num_heads = integer_from(in.at("num_heads"));
+  p.num_kv_heads = integer_from(in.at("num_kv_heads"));
+  p.query_len = integer_from(in.at("query_len"));
+  p.key_len = integer_from(in.at("key_len"));
+  p.head_dim = integer_from(in.at("head_dim"));
+  p.value_dim = integer_from(in.at("value_dim"));
   p.dtype = enumerator(dtype_from_string(in.at("dtype").get<std::string>()), in.at("dtype"));
   p.mask.causal = in.at("causal");
   if (in.contains("scale")) p.scale = in.at("scale").get<double>();
-  if (in.contains("key_lengths"))
-    p.mask.key_lengths = in.at("key_lengths").get<std::vector<Index>>();
+  if (in.contains("key_lengths")) p.mask.key_lengths = integers_from(in.at("key_lengths"));
   if (in.contains("document_ids")) {
-    p.mask.document_ids = in.at("document_ids").get<std::vector<Index>>();
+    p.mask.document_ids = integers_from(in.at("document_ids"));
   }
   if (in.contains("alibi_slopes")) {
     p.mask.alibi_slopes = in.at("alibi_slopes").get<std::vector<double>>();
@@ -186,13 +198,13 @@ Cell cell_from_json(const json& in) {
     cell.input.options = options_from_json(input.at("options"));
   } else {
     cell.input.path = input.at("path");
-    cell.input.layer = input.at("layer");
+    cell.input.layer = integer_from(input.at("layer"));
   }
   cell.variant = in.at("variant");
   cell.options = options_from_json(in.at("options"));
   if (in.contains("remark")) cell.remark = in["remark"];
   cell.problem = problem_from_json(in.at("problem"));
-  cell.threads = in.at("threads");
+  cell.threads = static_cast<int>(integer_from(in.at("threads")));
   return cell;
 }
 
@@ -216,7 +228,7 @@ void apply_measurements(const json& in, CellResult& result) {
       result.round_seconds.push_back(seconds);
     }
   }
-  if (in.contains("sampled_rows")) result.sampled_rows = in.at("sampled_rows");
+  if (in.contains("sampled_rows")) result.sampled_rows = integer_from(in.at("sampled_rows"));
   if (in.contains("declared_exact")) result.declared_exact = in.at("declared_exact");
   if (in.contains("figures")) {
     result.figures.clear();
@@ -239,7 +251,7 @@ json to_json(const InputResult& result) {
 InputResult input_from_json(const json& in) {
   InputResult result;
   result.cell_id = in.at("id");
-  result.sampled_rows = in.at("sampled_rows");
+  result.sampled_rows = integer_from(in.at("sampled_rows"));
   result.planted = in.at("planted");
   result.target = in.at("target");
   for_each_input_measure(result, Read{in});

@@ -6,8 +6,12 @@
 
 namespace longattn {
 
-// Plain data as JSON objects and back. Reading throws nlohmann::json::exception on what does not
-// fit.
+/// An integer; throws std::invalid_argument for anything else, also for 4.0 and 1e30, which
+/// json.get would cut down to some integer or other.
+Index integer_from(const nlohmann::json& value);
+
+// Plain data as JSON objects and back. Reading throws nlohmann::json::exception or
+// std::invalid_argument on what does not fit.
 nlohmann::json to_json(const Problem& problem);
 Problem problem_from_json(const nlohmann::json& json);
 nlohmann::json to_json(const Cell& cell);

@@ -156,11 +156,29 @@ std::vector<std::string> records() {
         {"kind", "error"}, {"id", cell.cell.id}, {"result", measurements_to_json(cell)}}
                         .dump());
   }
+  InputResult input;
+  input.cell_id = cells[0].cell.id;
+  input.planted_mass = Estimate{0.5, 0.4, 0.6};
+  input.asked = 0.5;
+  lines.push_back(nlohmann::json{{"kind", "input"}, {"input", to_json(input)}}.dump());
   const nlohmann::json picture = {{"rows", 2}, {"columns", 2}, {"mass", {1.0, 0.0, 0.5, 0.5}}};
   lines.push_back(
       nlohmann::json{{"kind", "pattern"}, {"id", cells[0].cell.id}, {"pattern", picture}}.dump());
   lines.push_back(R"({"kind":"end","status":"complete"})");
   return lines;
+}
+
+// Such a number has no integer that it could be cut down to: undefined in C++.
+TEST_F(JournalMutations, NumbersThatAreNoIntegersAreRefused) {
+  for (const double number : {2.2e53, 4.0}) {
+    std::vector<std::string> lines = records();
+    nlohmann::json cell = nlohmann::json::parse(lines[2]);
+    cell["cell"]["problem"]["query_len"] = number;
+    lines[2] = cell.dump();
+    write_quickly(mutations_.path, sealed(lines));
+    const std::string message = data_error([&] { report(); });
+    EXPECT_NE(message.find(":3: expected an integer, found "), std::string::npos) << message;
+  }
 }
 
 TEST_F(JournalMutations, StartFromAJournalThatIsReported) {
