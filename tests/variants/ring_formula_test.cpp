@@ -19,19 +19,7 @@ namespace {
 constexpr RingLayout kLayouts[] = {RingLayout::contiguous, RingLayout::zigzag, RingLayout::striped};
 
 void expect_full(const Problem& p, Index ranks, const std::string& layout, Dice& dice) {
-  const OptionTexts options = {{"ranks", text_of(ranks)}, {"layout", layout}};
-  const auto rows = [&](const DrawnTensors& t, Index b, Index h) {
-    return softmax_rows(p, t, b, h, [](Index, Index) { return 1; });
-  };
-  expect_as_written_out({&kRing, p, options, rows}, dice);
-  double pairs = 0;
-  for (Index b = 0; b < p.batch; ++b) {
-    for (Index i = 0; i < p.query_len; ++i) {
-      for (Index j = 0; j < p.key_len; ++j) pairs += mask_shows(p, b, i, j);
-    }
-  }
-  EXPECT_EQ(make_with(kRing, p, options)->cost(1).scored_pairs,
-            pairs * static_cast<double>(p.num_heads));
+  expect_full_attention(kRing, p, {{"ranks", text_of(ranks)}, {"layout", layout}}, dice);
 }
 
 TEST(RingFormula, IsFullAttentionForEveryNumberOfRanksAndLayout) {

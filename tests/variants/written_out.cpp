@@ -357,4 +357,20 @@ void expect_as_written_out(const WrittenCase& c, Dice& dice) {
   }
 }
 
+void expect_full_attention(const Variant& variant, const Problem& p, const OptionTexts& options,
+                           Dice& dice) {
+  const auto rows = [&](const DrawnTensors& t, Index b, Index h) {
+    return softmax_rows(p, t, b, h, [](Index, Index) { return 1; });
+  };
+  expect_as_written_out({&variant, p, options, rows}, dice);
+  double pairs = 0;
+  for (Index b = 0; b < p.batch; ++b) {
+    for (Index i = 0; i < p.query_len; ++i) {
+      for (Index j = 0; j < p.key_len; ++j) pairs += mask_shows(p, b, i, j);
+    }
+  }
+  EXPECT_EQ(make_with(variant, p, options)->cost(1).scored_pairs,
+            pairs * static_cast<double>(p.num_heads));
+}
+
 }  // namespace longattn

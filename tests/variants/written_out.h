@@ -34,6 +34,11 @@ Rows softmax_rows(const Problem& p, Index b, Index h, const Vectors& queries, co
 ///   TV(P, W) = tau,   KL(W || P) = -log(1 - tau),   P V - W V = tau (mu_lost - mu_kept)
 void expect_as_written_out(const WrittenCase& c, Dice& dice);
 
+/// The same for a variant that is full attention, and its cost against a count of the pairs that
+/// the mask shows.
+void expect_full_attention(const Variant& variant, const Problem& p, const OptionTexts& options,
+                           Dice& dice);
+
 /// Holds a definition's rows, with `products` behind a score, against rows that are written out.
 void expect_rows(const Rows& rows, const Rows& expected, Index products);
 
