@@ -127,5 +127,32 @@ TEST(Permuted, SeedsGiveDifferentOrdersAndNoPlaceIsFavoured) {
   }
 }
 
+// Where a permutation is of few places, two of its elements must not know each other either: every
+// ordered pair of different places is as likely as any other.
+TEST(Permuted, NoPairOfPlacesIsFavoured) {
+  constexpr int kSeeds = 20000;
+  for (const Index size : {3, 4, 5, 8, 11, 16, 17, 40, 64}) {
+    const auto places = static_cast<size_t>(size);
+    std::vector<double> pairs(places * places), distances(places);
+    for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+      const CounterRandom random(seed, 7);
+      const auto a = static_cast<size_t>(permuted(random, size, 0)),
+                 b = static_cast<size_t>(permuted(random, size, 1));
+      ++pairs[a * places + b];
+      ++distances[(b + places - a) % places];
+    }
+    // Chi squared has mean `degrees` and variance 2 degrees; 6 deviations, and more for its tail.
+    const auto expect_even = [&](const std::vector<double>& counts, size_t kinds) {
+      const double each = static_cast<double>(kSeeds) / static_cast<double>(kinds),
+                   degrees = static_cast<double>(kinds - 1);
+      double chi_squared = -each * static_cast<double>(counts.size() - kinds);  // that cannot be
+      for (const double count : counts) chi_squared += (count - each) * (count - each) / each;
+      EXPECT_LT(chi_squared, degrees + 6 * std::sqrt(2 * degrees) + 12) << size;
+    };
+    expect_even(pairs, places * (places - 1));
+    expect_even(distances, places - 1);
+  }
+}
+
 }  // namespace
 }  // namespace longattn
