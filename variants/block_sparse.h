@@ -24,9 +24,8 @@ namespace longattn {
 ///   fixed      windows of 4 blocks, and of each window, a short last one too, the last block for
 ///              everyone: DeepSpeed's Fixed with its defaults, bidirectional; Child et al.'s fixed
 ///              pattern in blocks
-///   butterfly  block numbers that differ in at most one binary digit: FlashAttention's
-///   block-sparse
-///              pattern (section 3.3), after Dao et al. 2022 (Pixelated Butterfly)
+///   butterfly  block numbers that differ in at most one binary digit: the pattern of block-sparse
+///              FlashAttention (section 3.3), after Dao et al. 2022 (Pixelated Butterfly)
 ///
 /// A file of another shape is refused with both shapes; elements other than 0 and 1, and files that
 /// cannot be read, are errors.

@@ -6,9 +6,15 @@ namespace longattn {
 
 /// Exact attention in memory linear in the length: the score matrix exists only tile by tile.
 ///
-///   O = softmax(scale Q K^T + mask) V, with softmax computed online: per tile of keys
-///   m' = max(m, max s);  l' = 2^(m - m') l + sum 2^(s - m');  acc' = 2^(m - m') acc + sum 2^(s-m')
-///   v
+///   O = softmax(scale Q K^T + mask) V, with the softmax computed online
+///
+/// Over tiles of keys a row carries the maximum m of its scores s (in units of log 2), their sum l
+/// and the weighed values acc:
+///
+///   m' = max(m, max s),   l' = 2^(m - m') l + sum 2^(s - m'),
+///   acc' = 2^(m - m') acc + sum 2^(s - m') v
+///
+/// and ends with O = acc / l and logsumexp = log 2 m + log l.
 ///
 /// Options: query_block (queries per block), key_block (keys per tile; rounded up to panels of 32);
 /// `auto` suits the caches. Any sizes give the same function; tests use 1, primes and more than N.

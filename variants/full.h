@@ -14,8 +14,9 @@ namespace longattn {
 /// as such implementations do; hidden scores count as -inf, and hidden values never reach an
 /// output.
 ///
-/// Takes every part of the Problem. Time 4 N^2 d FLOP a head, causal or not; workspace 4 N^2 bytes
-/// plus packed copies of keys and values.
+/// Takes every part of the Problem; a row that sees nothing is zero, its logsumexp -inf. No
+/// options. Time 4 N^2 d FLOP a head, causal or not; workspace 4 N^2 bytes plus packed copies of
+/// keys and values.
 ///
 /// Paper: Vaswani et al. 2017, Attention Is All You Need, equation 1.
 extern const Variant kFull;

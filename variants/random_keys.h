@@ -7,9 +7,9 @@ namespace longattn {
 /// The least a pattern of k keys a row should do: each query attends to k visible keys drawn at
 /// random.
 ///
-///   W_ij = exp(s_ij) / sum_{j' in R_i} exp(s_ij')  for j in R_i, else 0,   s_ij = scale q_i . k_j
-///   + bias_ij,   R_i = the first k of a random permutation of the keys that the mask shows to
-///   query i
+///   W_ij = exp(s_ij) / sum_{j' in R_i} exp(s_ij')  for j in R_i, else 0,
+///   s_ij = scale q_i . k_j + bias_ij,
+///   R_i = the first k of a random permutation of the keys that the mask shows to query i
 ///
 /// The permutation is keyed by (seed, head, token position of the query) and the number of visible
 /// keys alone, so that neither length, batch entry nor threads change a draw; its prefixes are

@@ -17,9 +17,9 @@ namespace longattn {
 ///              that draws with standard deviation 1/projected_len departs from it)
 ///   mean_pool  row p is the mean over segment p: keys [p n/k, (p+1) n/k), rounded down, of n =
 ///              key_len keys in k = projected_len segments, whose lengths differ by at most one
-///   conv       stride = kernel = the longest segment: row p is sum_t w_t k_{begin(p)+t}, one
-///   kernel
-///              w for all channels, N(0, 1/taps); a shorter segment leaves the last tap unused
+///   conv       stride = kernel = the longest segment: row p is sum_t w_t k_{begin(p)+t}, with one
+///              kernel w for all channels, N(0, 1/taps); a shorter segment leaves the last tap
+///              unused
 ///   file       learned E and F, options `e` and `f`: .npy of [projected_len, key_len], used as
 ///              float32; without `f`, F = E
 ///
@@ -36,7 +36,8 @@ namespace longattn {
 /// Padded keys and values count as zeros in the projections and are not read. A projected row that
 /// saw only padding has score 0 and value 0, and takes its share of the softmax: with padding even
 /// mean_pool of one key a segment is not full attention. Causal masks are refused: every projected
-/// key mixes future ones. So are documents and ALiBi, for which a projected key has no place.
+/// key mixes future ones. So are documents and ALiBi, for which a projected key has no place. There
+/// is no logsumexp: the softmax is over projected rows, not keys.
 ///
 /// projected_len: `auto` is key_len / 8, at most 256 and at least 1 (as Dao et al. 2022, appendix
 /// E, compare it); with `file` what the file says. More than key_len is refused.

@@ -9,19 +9,19 @@ namespace longattn {
 ///
 ///   output_i = softmax over j in U_i of (scale q_i . k_j) v_j,    U_i = union over rounds of S_i
 ///
-/// Each round, for n keys (those that padding leaves), n_k(b) of them and n_q(b) queries in bucket
-/// b:
+/// Each round, for n keys (those that padding leaves), n_k(b) of them and n_q(b) of the query_len
+/// queries in bucket b, whose keys begin at sorted place start_k(b):
 ///   1. h(x) = argmax([x R; -x R]), R of N(0, 1) entries [head_dim, num_buckets / 2]: one bucket
-///   for
-///      a direction and one for its opposite. More than 128 buckets are hashed in two even factors,
-///      h = h_1 + factor_1 h_2.
+///      for a direction and one for its opposite. More than 128 buckets are hashed in two even
+///      factors, h = h_1 + factor_1 h_2.
 ///   2. Keys are sorted by (bucket, position) and cut into chunks of 2 bucket_size; the last may be
 ///      short.
 ///   3. Query i, of bucket b and of rank r among its queries in order of position, anchors at
-///   sorted
-///      key start_k(b) + floor(r n_k(b) / n_q(b)), at most the last. It sees the anchor's chunk and
-///      look_back chunks before it; of those, the keys of its own bucket unless across_buckets.
-/// With queries = keys a query anchors at itself: the paper's method. S_i is intersected with the
+///      sorted key start_k(b) + floor(r n_k(b) / n_q(b)), at most the last. It sees the anchor's
+///      chunk and look_back chunks before it; of those, the keys of its own bucket unless
+///      across_buckets.
+/// With queries = keys, and no padding, a query anchors at itself: the paper's method. (Queries
+/// that stand where padding begins count in n_q, as any other.) S_i is intersected with the
 /// Problem's mask; positions travel with the sorted keys.
 ///
 /// A pair that meets in several rounds counts once (the paper's term log N_ij; the published
@@ -39,11 +39,11 @@ namespace longattn {
 ///
 /// Buckets: bucket_size tokens a bucket on average, num_buckets = 2 ceil(key_len / (2
 /// bucket_size)), rounded up to a product of two even factors above 128; one bucket, and full
-/// attention, if bucket_size >= key_len. Or num_buckets itself, 1 or even, and bucket_size =
-/// ceil(key_len / num_buckets); then above 128 it must be a multiple of 4. The paper's chunks are 2
-/// key_len / num_buckets, as here. Rotations are drawn per kv head (per head with shared_qk), which
-/// hashes a group's keys once; a round's rotation depends on seed, head, round and nothing else, so
-/// more rounds only add keys.
+/// attention, if bucket_size >= key_len. Or (not both) num_buckets itself, 1 or even and at most
+/// key_len, and bucket_size = ceil(key_len / num_buckets); then above 128 it must be a multiple
+/// of 4. The paper's chunks are 2 key_len / num_buckets, as here. Rotations are drawn per kv head
+/// (per head with shared_qk), which hashes a group's keys once; a round's rotation depends on seed,
+/// head, round and nothing else, so more rounds only add keys.
 ///
 /// Products of the hash are exact, their sums in double, ties go to the lowest bucket: what
 /// definition and forward both call. Which keys a row weighs depends on all keys, so under a causal
