@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include <type_traits>
+#include <utility>
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bf16"))), apply_to = function)
@@ -22,10 +23,14 @@ constexpr Index kAhead = 12;  // as in kernels.cpp
 
 inline __m512bh words(__m512i bits) { return reinterpret_cast<__m512bh>(bits); }
 
+struct NothingAhead {
+  void fetch() {}
+};
+
 // As register_tile of kernels.cpp.
-template <int kRows, int kVectors>
+template <int kRows, int kVectors, class Fetch>
 inline void register_tile(Index depth, const float* a, Index a_row, Index a_depth, const float* b,
-                          Index b_stride, float* c, Index c_stride, bool accumulate) {
+                          Index b_stride, float* c, Index c_stride, bool accumulate, Fetch& ahead) {
   __m512 sum[kRows][kVectors];
 #pragma GCC unroll 12
   for (int r = 0; r < kRows; ++r) {
@@ -49,6 +54,7 @@ inline void register_tile(Index depth, const float* a, Index a_row, Index a_dept
         sum[r][n] = _mm512_dpbf16_ps(sum[r][n], broadcast, column[n]);
       }
     }
+    ahead.fetch();
     a += a_depth;
     b += b_stride;
   }
@@ -59,41 +65,42 @@ inline void register_tile(Index depth, const float* a, Index a_row, Index a_dept
   }
 }
 
-template <int kVectors>
-inline void tiles_of_rows(Index rows, Index depth, const float* a, Index a_row, Index a_depth,
-                          const float* b, Index b_stride, float* c, Index c_stride,
-                          bool accumulate) {
-  Index r = 0;
+template <int kVectors, class Fetch>
+inline void tile_of_rows(Index rows, Index depth, const float* a, Index a_row, Index a_depth,
+                         const float* b, Index b_stride, float* c, Index c_stride, bool accumulate,
+                         Fetch& ahead) {
   const auto tile = [&](auto piece) {
-    register_tile<decltype(piece)::value, kVectors>(
-        depth, a + r * a_row, a_row, a_depth, b, b_stride, c + r * c_stride, c_stride, accumulate);
-    r += decltype(piece)::value;
+    register_tile<decltype(piece)::value, kVectors>(depth, a, a_row, a_depth, b, b_stride, c,
+                                                    c_stride, accumulate, ahead);
   };
-  while (rows - r >= 12) tile(std::integral_constant<int, 12>{});
-  while (rows - r >= 6) tile(std::integral_constant<int, 6>{});
-  while (rows - r >= 3) tile(std::integral_constant<int, 3>{});
-  while (rows - r >= 1) tile(std::integral_constant<int, 1>{});
+  [&]<int... n>(std::integer_sequence<int, n...>) {
+    ((rows == n + 1 ? tile(std::integral_constant<int, n + 1>{}) : void()), ...);
+  }
+  (std::make_integer_sequence<int, kStrip>{});
 }
 
 void scores(Index rows, Index depth, const float* strip, const float* panels, ColumnRange range,
-            float* target, Index stride, bool accumulate) {
+            float* target, Index stride, bool accumulate, Ahead* to_fetch) {
+  Ahead ahead = to_fetch != nullptr ? *to_fetch : Ahead();
   for (Index column = range.begin; column < range.end; column += kPanel) {
-    tiles_of_rows<2>(rows, depth, strip, 1, rows, panels + column * depth, kPanel, target + column,
-                     stride, accumulate);
+    tile_of_rows<2>(rows, depth, strip, 1, rows, panels + column * depth, kPanel, target + column,
+                    stride, accumulate, ahead);
   }
+  if (to_fetch != nullptr) *to_fetch = ahead;
 }
 
 void accumulate(Index rows, Index depth, const float* probs, Index probs_stride,
                 const float* values, Index values_stride, Index columns, float* target,
                 Index target_stride) {
   Index column = 0;
+  NothingAhead nothing;
   for (; columns - column >= 2 * kLanes; column += 2 * kLanes) {
-    tiles_of_rows<2>(rows, depth, probs, probs_stride, 1, values + column, values_stride,
-                     target + column, target_stride, true);
+    tile_of_rows<2>(rows, depth, probs, probs_stride, 1, values + column, values_stride,
+                    target + column, target_stride, true, nothing);
   }
   if (column < columns) {
-    tiles_of_rows<1>(rows, depth, probs, probs_stride, 1, values + column, values_stride,
-                     target + column, target_stride, true);
+    tile_of_rows<1>(rows, depth, probs, probs_stride, 1, values + column, values_stride,
+                    target + column, target_stride, true, nothing);
   }
 }
 

@@ -4,12 +4,6 @@
 
 namespace longattn {
 
-Index TokenSet::count_below(Index bound) const {
-  if (list != nullptr) return std::lower_bound(list, list + count, bound) - list;
-  if (bound <= begin) return 0;
-  return std::min(count, (bound - begin + stride - 1) / stride);
-}
-
 TokenSet TokenSet::slice(Index first, Index size) const {
   if (list != nullptr) return {0, size, 1, list + first};
   return {begin + first * stride, size, stride, nullptr};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -17,7 +18,11 @@ struct TokenSet {
   Index operator[](Index n) const { return list != nullptr ? list[n] : begin + n * stride; }
   bool contiguous() const { return list == nullptr && stride == 1; }
   /// Number of tokens that are < bound. O(log count) for a list.
-  Index count_below(Index bound) const;
+  Index count_below(Index bound) const {
+    if (list != nullptr) return std::lower_bound(list, list + count, bound) - list;
+    if (bound <= begin) return 0;
+    return std::min(count, stride == 1 ? bound - begin : (bound - begin + stride - 1) / stride);
+  }
   TokenSet slice(Index first, Index size) const;
 };
 

@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "core/blocked_layout.h"
+#include "core/blocked_tasks.h"
 #include "core/blocked_tile.h"
 
 namespace longattn {
@@ -54,9 +55,9 @@ class Pass {
     tasks_ = workspace.take<BlockedTask>(layout_.tasks());
     packed_ = workspace.take<float>(layout_.copies() * layout_.packed_words());
     odd_values_ = workspace.take<std::uint8_t>(layout_.kv_heads() * layout_.panels);
-    to_pack_ = workspace.take<std::atomic<Index>>(layout_.kv_heads());
+    to_pack_ = workspace.take<std::atomic<Index>>(layout_.kv_heads() * layout_.chunks());
     to_attend_ = workspace.take<std::atomic<Index>>(layout_.kv_heads());
-    for (std::atomic<Index>& chunks : to_pack_) std::construct_at(&chunks, layout_.chunks());
+    for (std::atomic<Index>& chunk : to_pack_) std::construct_at(&chunk, 1);
     for (std::atomic<Index>& parts : to_attend_) std::construct_at(&parts, 0);
     if (layout_.parts > 1) {
       const Index count = layout_.blocks * layout_.parts * layout_.rows;
@@ -67,13 +68,16 @@ class Pass {
     const std::span<BlockedScratch> scratch = workspace.take<BlockedScratch>(context_.threads());
     for (BlockedScratch& worker : scratch) std::construct_at(&worker, layout_, workspace);
 
-    list_tasks(scratch[0]);
+    list_tasks(layout_, scratch[0].sources, tasks_);
+    for (const BlockedTask& task : tasks_) {
+      if (task.part != BlockedTask::kPacking) ++to_attend_[kv_index(task)];
+    }
     context_.arena().for_each(layout_.tasks(), [&](Index n, int worker) {
       const BlockedTask& task = tasks_[static_cast<size_t>(n)];
       if (task.part == BlockedTask::kPacking) {
         pack_keys(task, scratch[static_cast<size_t>(worker)]);
       } else {
-        attend(task, scratch[static_cast<size_t>(worker)]);
+        attend(n, scratch[static_cast<size_t>(worker)]);
       }
     });
     if (layout_.parts == 1) return;
@@ -84,57 +88,14 @@ class Pass {
   }
 
  private:
-  // Kv head by kv head, because its keys and values then stay in the shared cache; in each the
-  // query blocks with most keys first, so that at the end no thread is left with a long one alone.
-  // The keys of the next kv head are packed in between, which hides the wait for the memory.
-  void list_tasks(BlockedScratch& scratch) {
-    size_t n = 0;
-    Index slot = 0;
-    for (Index b = 0; b < p_.batch; ++b) {
-      for (Index kv_head = 0; kv_head < p_.num_kv_heads; ++kv_head) {
-        const auto turn = static_cast<double>(kv_index(b, kv_head));
-        for (Index chunk = 0; chunk < layout_.chunks(); ++chunk) {
-          tasks_[n++] = {b, kv_head, chunk, BlockedTask::kPacking, 0, turn};
-        }
-        const size_t first = n;
-        const Index group = p_.num_heads / p_.num_kv_heads;
-        for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-          list_blocks(b, h, scratch, n, slot);
-        }
-        to_attend_[kv_index(b, kv_head)] = static_cast<Index>(n - first);
-        for (size_t t = first; t < n; ++t) {
-          tasks_[t].order = turn + static_cast<double>(t - first) / static_cast<double>(n - first);
-        }
-      }
-    }
-    std::sort(tasks_.begin(), tasks_.end(), [](const BlockedTask& x, const BlockedTask& y) {
-      return std::tie(x.order, x.part) < std::tie(y.order, y.part);
-    });
-  }
-
-  // The query blocks of one head, those with most keys first.
-  void list_blocks(Index b, Index h, BlockedScratch& scratch, size_t& n, Index& slot) {
-    const auto first = tasks_.begin() + static_cast<std::ptrdiff_t>(n);
-    const Index blocks = schedule_.num_blocks(b, h);
-    for (Index block = 0; block < blocks; ++block, ++slot) {
-      const Index count = schedule_.sources(b, h, block, scratch.sources);
-      double keys = 0;
-      for (Index s = 0; s < count; ++s) {
-        keys += static_cast<double>(scratch.sources[static_cast<size_t>(s)].keys.count);
-      }
-      const auto rows = static_cast<double>(schedule_.queries(b, h, block).count);
-      for (Index part = 0; part < layout_.parts; ++part) {
-        tasks_[n++] = {b, h, block, part, slot, -keys * rows};
-      }
-    }
-    std::sort(first, tasks_.begin() + static_cast<std::ptrdiff_t>(n),
-              [](const BlockedTask& x, const BlockedTask& y) {
-                return std::tie(x.order, x.block, x.part) < std::tie(y.order, y.block, y.part);
-              });
-  }
-
   size_t kv_index(Index batch_entry, Index kv_head) const {
     return static_cast<size_t>(batch_entry * p_.num_kv_heads + kv_head);
+  }
+  size_t kv_index(const BlockedTask& attending) const {
+    return kv_index(attending.batch_entry, p_.kv_head(attending.head));
+  }
+  std::atomic<Index>& to_pack(size_t kv, Index chunk) {
+    return to_pack_[kv * static_cast<size_t>(layout_.chunks()) + static_cast<size_t>(chunk)];
   }
   float* packed_keys(Index batch_entry, Index kv_head) {
     const auto copy = static_cast<Index>(kv_index(batch_entry, kv_head)) % layout_.copies();
@@ -152,7 +113,7 @@ class Pass {
 
   void pack_keys(const BlockedTask& task, BlockedScratch& scratch) {
     const size_t kv = kv_index(task.batch_entry, task.head);
-    const Done done{to_pack_[kv]};
+    const Done done{to_pack(kv, task.block)};
     const auto copies = static_cast<size_t>(layout_.copies());
     if (kv >= copies) wait_for(to_attend_[kv - copies]);  // who used this copy before
     BlockedTile tile(layout_, inputs_, scratch);
@@ -180,15 +141,61 @@ class Pass {
     while (left.load(std::memory_order_acquire) > 0) std::this_thread::yield();
   }
 
+  std::span<const KeySource> sources_of(const BlockedTask& task, BlockedScratch& scratch) const {
+    const Index count = schedule_.sources(task.batch_entry, task.head, task.block, scratch.sources);
+    return scratch.sources.first(static_cast<size_t>(count));
+  }
+
+  // Has the tiles of task n fetch what this worker is likely to need next: queries and outputs of
+  // the query block after those of the other workers, and the keys and values to pack before it.
+  void look_ahead(Index n, BlockedScratch& scratch, BlockedTile& worker) {
+    const BlockedTask* first_chunk = nullptr;
+    TokenSet keys{};
+    Index blocks = 0;
+    for (size_t t = static_cast<size_t>(n) + 1; t < tasks_.size(); ++t) {
+      const BlockedTask& next = tasks_[t];
+      if (next.part == BlockedTask::kPacking) {
+        const TokenSet here = keys_of_chunk(next);
+        if (first_chunk == nullptr) {
+          first_chunk = &next;
+          keys = here;
+        } else if (here.begin == keys.begin + keys.count && next.head == first_chunk->head) {
+          keys.count += here.count;
+        }
+        continue;
+      }
+      if (++blocks < context_.threads()) {
+        first_chunk = nullptr;
+        continue;
+      }
+      if (first_chunk != nullptr) {
+        worker.fetch_later(inputs_.keys, next.batch_entry, first_chunk->head, keys);
+        worker.fetch_later(inputs_.values, next.batch_entry, first_chunk->head, keys);
+      }
+      const TokenSet rows = schedule_.queries(next.batch_entry, next.head, next.block);
+      worker.fetch_later(inputs_.queries, next.batch_entry, next.head, rows);
+      const TensorView& output =
+          ends_.to != nullptr ? ends_.to->accumulator : ends_.outputs->output;
+      worker.fetch_later(output, next.batch_entry, next.head, rows);
+      if (layout_.panels > 0) return;
+      for (const KeySource& source : sources_of(next, scratch)) {
+        worker.fetch_later(inputs_.keys, next.batch_entry, p_.kv_head(next.head), source.keys);
+        worker.fetch_later(inputs_.values, next.batch_entry, p_.kv_head(next.head), source.keys);
+      }
+      return;
+    }
+  }
+
   PartState part_state(Index slot, Index part) {
     const Index row = (slot * layout_.parts + part) * layout_.rows;
     return {part_accumulators_.data() + row * layout_.value_columns, part_maxima_.data() + row,
             part_sums_.data() + row};
   }
 
-  void attend(const BlockedTask& task, BlockedScratch& scratch) {
+  void attend(Index number, BlockedScratch& scratch) {
+    const BlockedTask& task = tasks_[static_cast<size_t>(number)];
     const Index part = task.part;
-    const size_t kv = kv_index(task.batch_entry, p_.kv_head(task.head));
+    const size_t kv = kv_index(task);
     const Done done{to_attend_[kv]};
     const TokenSet queries = schedule_.queries(task.batch_entry, task.head, task.block);
     assert(queries.count <= layout_.rows);
@@ -196,26 +203,31 @@ class Pass {
     if (layout_.panels > 0) {
       worker.knows_odd_values(odd_values(task.batch_entry, p_.kv_head(task.head)));
     }
+    look_ahead(number, scratch, worker);
     worker.pack_queries(task.batch_entry, task.head, queries);
     start(task, queries, part, scratch);
-    wait_for(to_pack_[kv]);
+    const std::span<const KeySource> sources = sources_of(task, scratch);
+    if (layout_.panels > 0) {
+      for (const KeySource& source : sources) {
+        for_chunks(source.keys, [&](Index chunk) { wait_for(to_pack(kv, chunk)); });
+      }
+    }
 
-    const Index count = schedule_.sources(task.batch_entry, task.head, task.block, scratch.sources);
-    const auto sources = scratch.sources.first(static_cast<size_t>(count));
     const Index tiles =
         std::accumulate(sources.begin(), sources.end(), Index{0},
                         [&](Index n, const KeySource& s) { return n + tiles_of(s); });
     const Index first = part * tiles / layout_.parts, last = (part + 1) * tiles / layout_.parts;
     Index passed = 0;
-    for (Index s = 0; s < count; ++s) {
-      const KeySource& source = sources[static_cast<size_t>(s)];
+    for (size_t s = 0; s < sources.size(); ++s) {
+      const KeySource& source = sources[s];
       const Index here = tiles_of(source);
-      for (Index n = std::max(first - passed, Index{0}); n < std::min(here, last - passed); ++n) {
-        Tile tile{task.batch_entry, task.head, queries, {}, s};
-        attend_tile(tile, source, n, worker);
+      for (Index t = std::max(first - passed, Index{0}); t < std::min(here, last - passed); ++t) {
+        Tile tile{task.batch_entry, task.head, queries, {}, static_cast<Index>(s)};
+        attend_tile(tile, source, t, worker);
       }
       passed += here;
     }
+    worker.finish();
     if (layout_.parts == 1) {
       write(task, queries, scratch);
     } else {
@@ -337,7 +349,7 @@ class Pass {
   const kernels::Kernels& kernels_ = kernels::best();
   std::span<BlockedTask> tasks_;
   std::span<std::uint8_t> odd_values_;       // per panel of each kv head: whether to look closer
-  std::span<std::atomic<Index>> to_pack_;    // chunks left of each kv head
+  std::span<std::atomic<Index>> to_pack_;    // of each chunk of each kv head: 1 until it is packed
   std::span<std::atomic<Index>> to_attend_;  // parts of query blocks left of each kv head
   std::span<float> packed_, part_accumulators_, part_maxima_, part_sums_;
 };

@@ -44,9 +44,13 @@ BlockedLayout::BlockedLayout(const Problem& problem, const BlockSchedule& s)
 }
 
 namespace {
+constexpr Index kPieces = BlockedLayout::kPieces;
+
 Index convert_words(const BlockedLayout& l) {
   return kPanel * std::max(l.p.head_dim, l.p.value_dim);
 }
+// Of a row in all masks: each begins with a word of its own.
+Index mask_words(const BlockedLayout& l) { return TileMask::words(l.columns) + kPieces; }
 }  // namespace
 
 BlockedScratch::BlockedScratch(const BlockedLayout& l, Workspace& w)
@@ -58,12 +62,11 @@ BlockedScratch::BlockedScratch(const BlockedLayout& l, Workspace& w)
       keys(w.take<float>(l.columns * l.depth)),
       values(w.take<float>(l.columns * l.value_columns)),
       convert(w.take<float>(convert_words(l))),
-      sources(w.take<KeySource>(l.schedule.max_sources())) {
-  mask.begin = w.take<Index>(l.rows);
-  mask.end = w.take<Index>(l.rows);
-  mask.bits = w.take<std::uint64_t>(l.rows * TileMask::words(l.columns));
-  mask.bias = w.take<float>(l.rows * l.columns);
-}
+      sources(w.take<KeySource>(l.schedule.max_sources())),
+      begins(w.take<Index>(kPieces * l.rows)),
+      ends(w.take<Index>(kPieces * l.rows)),
+      bits(w.take<std::uint64_t>(l.rows * mask_words(l))),
+      bias(w.take<float>(l.rows * l.columns)) {}
 
 Index BlockedScratch::bytes(const BlockedLayout& l) {
   return Workspace::bytes_for<float>(l.rows * l.query_words) +
@@ -74,8 +77,8 @@ Index BlockedScratch::bytes(const BlockedLayout& l) {
          Workspace::bytes_for<float>(l.columns * l.value_columns) +
          Workspace::bytes_for<float>(convert_words(l)) +
          Workspace::bytes_for<KeySource>(l.schedule.max_sources()) +
-         2 * Workspace::bytes_for<Index>(l.rows) +
-         Workspace::bytes_for<std::uint64_t>(l.rows * TileMask::words(l.columns)) +
+         2 * Workspace::bytes_for<Index>(kPieces * l.rows) +
+         Workspace::bytes_for<std::uint64_t>(l.rows * mask_words(l)) +
          Workspace::bytes_for<float>(l.rows * l.columns);
 }
 
@@ -85,7 +88,8 @@ Index blocked_workspace_bytes(const Problem& problem, const BlockSchedule& sched
   Index bytes = Workspace::bytes_for<BlockedTask>(layout.tasks()) +
                 Workspace::bytes_for<float>(layout.copies() * layout.packed_words()) +
                 Workspace::bytes_for<std::uint8_t>(layout.kv_heads() * layout.panels) +
-                2 * Workspace::bytes_for<std::atomic<Index>>(layout.kv_heads()) +
+                Workspace::bytes_for<std::atomic<Index>>(layout.kv_heads() * layout.chunks()) +
+                Workspace::bytes_for<std::atomic<Index>>(layout.kv_heads()) +
                 Workspace::bytes_for<BlockedScratch>(threads) +
                 threads * BlockedScratch::bytes(layout);
   if (layout.parts > 1) {

@@ -17,8 +17,9 @@ namespace longattn {
 struct BlockedLayout {
   BlockedLayout(const Problem& problem, const BlockSchedule& schedule);
 
-  static constexpr Index kChunk = 8;   ///< panels packed in one task
+  static constexpr Index kChunk = 3;   ///< panels packed in one task
   static constexpr Index kCopies = 2;  ///< kv heads whose keys are packed at a time
+  static constexpr Index kPieces = 8;  ///< most tiles side by side in a row of scores
 
   Index kv_heads() const { return p.batch * p.num_kv_heads; }
   Index chunks() const { return (panels + kChunk - 1) / kChunk; }  ///< of packed keys per head
@@ -32,7 +33,7 @@ struct BlockedLayout {
   const BlockSchedule& schedule;
   const kernels::TileKernels& tiles;  ///< pairs of bfloat16 where that is the storage, else float32
   Index rows;                         ///< most queries in a block
-  Index columns;                      ///< most keys in a tile, whole panels
+  Index columns;                      ///< most keys in tiles side by side, whole panels
   Index score_stride;                 ///< from one row of scores to the next
   bool few_rows;                      ///< keys are read in place, not packed
   Index depth;                        ///< words of a query or a key
@@ -61,11 +62,13 @@ struct BlockedScratch {
   std::span<float> scores;        ///< [kStrip, score_stride]; then words of probabilities
   std::span<float> accumulator;   ///< [rows, value_columns]
   std::span<float> maximum, sum;  ///< [rows]
-  std::span<float> keys;          ///< panels of a gathered tile
-  std::span<float> values;        ///< words [columns, value_columns] of a copied tile
+  std::span<float> keys;          ///< panels of gathered tiles
+  std::span<float> values;        ///< words [columns, value_columns] of copied tiles
   std::span<float> convert;       ///< [kPanel, head_dim or value_dim], storage on its way to words
   std::span<KeySource> sources;
-  TileMask mask;
+  std::span<Index> begins, ends;  ///< of the masks of up to kPieces tiles
+  std::span<std::uint64_t> bits;
+  std::span<float> bias;
 };
 
 }  // namespace longattn

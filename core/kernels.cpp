@@ -1,7 +1,10 @@
 // Compiled once per instruction set: Highway includes this file again for each of them.
 #include "core/kernels.h"
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
+#include <numbers>
 #include <type_traits>
 #include <vector>
 
@@ -26,15 +29,52 @@ void scale(const float* source, Index count, float factor, float* target) {
   for (; n < count; ++n) target[n] = source[n] * factor;
 }
 
+void hide(float* row, ColumnRange range, ColumnRange seen, const std::uint64_t* bits,
+          const float* bias) {
+  const V nothing = hn::Set(kD, -std::numeric_limits<float>::infinity());
+  const auto first = [](Index count) {
+    return hn::FirstN(kD, static_cast<size_t>(std::clamp(count, Index{0}, lanes())));
+  };
+  if (bits == nullptr && bias == nullptr) {
+    for (Index c = range.begin; c < std::min(seen.begin, range.end); c += lanes()) {
+      const V kept = hn::LoadU(kD, row + c);
+      hn::StoreU(hn::IfThenElse(first(seen.begin - c), nothing, kept), kD, row + c);
+    }
+    const Index inside = std::max(seen.end - range.begin, Index{0}) / lanes() * lanes();
+    for (Index c = range.begin + inside; c < range.end; c += lanes()) {
+      const V kept = hn::LoadU(kD, row + c);
+      hn::StoreU(hn::IfThenElse(first(seen.end - c), kept, nothing), kD, row + c);
+    }
+    return;
+  }
+  for (Index c = range.begin; c < range.end; c += lanes()) {
+    V score = hn::LoadU(kD, row + c);
+    if (bias != nullptr) {
+      score = hn::MulAdd(hn::LoadU(kD, bias + c), hn::Set(kD, std::numbers::log2e_v<float>), score);
+    }
+    if (bits != nullptr) {
+      const std::uint64_t here = bits[c / 64] >> (c % 64);
+      std::uint8_t bytes[8];
+      std::memcpy(bytes, &here, sizeof here);
+      score = hn::IfThenElse(hn::LoadMaskBits(kD, bytes), score, nothing);
+    }
+    score = hn::IfThenElse(first(seen.begin - c), nothing, score);
+    hn::StoreU(hn::IfThenElse(first(seen.end - c), score, nothing), kD, row + c);
+  }
+}
+
 bool all_finite(const float* row, Index count) {
   // x - x is zero for finite x and NaN otherwise; NaN is sticky in the sum.
-  V difference = hn::Zero(kD);
+  V difference[4] = {hn::Zero(kD), hn::Zero(kD), hn::Zero(kD), hn::Zero(kD)};
   Index n = 0;
-  for (; n + lanes() <= count; n += lanes()) {
-    const V x = hn::LoadU(kD, row + n);
-    difference = hn::Add(difference, hn::Sub(x, x));
+  for (; n + 4 * lanes() <= count; n += 4 * lanes()) {
+    for (int v = 0; v < 4; ++v) {
+      const V x = hn::LoadU(kD, row + n + v * lanes());
+      difference[v] = hn::Add(difference[v], hn::Sub(x, x));
+    }
   }
-  float rest = hn::GetLane(hn::SumOfLanes(kD, difference));
+  float rest = hn::GetLane(hn::SumOfLanes(
+      kD, hn::Add(hn::Add(difference[0], difference[1]), hn::Add(difference[2], difference[3]))));
   for (; n < count; ++n) rest += row[n] - row[n];
   return rest == 0;
 }
@@ -110,56 +150,83 @@ void dots(Index rows, Index depth, const float* queries, Index query_stride,
       dots_of<decltype(piece)::value>(depth, queries + r * query_stride, query_stride, keys[n],
                                       scores + r * stride + n, stride);
     };
-    if (rows == kFewRows) {
-      pieces(std::integral_constant<int, kFewRows>{}, 0);
-    } else {
-      for_row_pieces(rows, pieces);
-    }
+    for_row_pieces<kFewRows>(rows, pieces);
   }
 }
 
-// out[k * stride + n] = factor * rows[n][k] for four rows, by blocks of 4 x 4, which every vector
-// instruction set has.
-HWY_INLINE void transpose_four(const float* const* rows, Index depth, float factor, float* out,
-                               Index stride) {
+#if HWY_TARGET != HWY_SCALAR
+// Columns k .. k+3 of every fourth row of 4 * kBlocks, side by side.
+template <int kBlocks>
+HWY_INLINE hn::Vec<hn::FixedTag<float, 4 * kBlocks>> four_columns(const float* const* rows,
+                                                                  Index k) {
+  const hn::FixedTag<float, 4 * kBlocks> d;
+  if constexpr (kBlocks == 1) {
+    return hn::LoadU(d, rows[0] + k);
+  } else {
+    return hn::Combine(d, four_columns<kBlocks / 2>(rows + 2 * kBlocks, k),
+                       four_columns<kBlocks / 2>(rows, k));
+  }
+}
+#endif
+
+// out[k * stride + n] = factor * rows[n][k] for 4 * kBlocks rows, by blocks of 4 x 4: what every
+// vector instruction set transposes without crossing its lanes of 16 bytes.
+template <int kBlocks>
+HWY_INLINE void transpose(const float* const* rows, Index depth, float factor, float* out,
+                          Index stride) {
   Index k = 0;
 #if HWY_TARGET != HWY_SCALAR
-  const hn::FixedTag<float, 4> d4;
-  const hn::RepartitionToWide<decltype(d4)> d2;
-  const auto f = hn::Set(d4, factor);
+  const hn::FixedTag<float, 4 * kBlocks> d;
+  const hn::RepartitionToWide<decltype(d)> wide;
+  const auto f = hn::Set(d, factor);
   for (; k + 4 <= depth; k += 4) {
-    const auto r0 = hn::Mul(f, hn::LoadU(d4, rows[0] + k));
-    const auto r1 = hn::Mul(f, hn::LoadU(d4, rows[1] + k));
-    const auto r2 = hn::Mul(f, hn::LoadU(d4, rows[2] + k));
-    const auto r3 = hn::Mul(f, hn::LoadU(d4, rows[3] + k));
-    const auto low01 = hn::BitCast(d2, hn::InterleaveLower(d4, r0, r1));
-    const auto low23 = hn::BitCast(d2, hn::InterleaveLower(d4, r2, r3));
-    const auto high01 = hn::BitCast(d2, hn::InterleaveUpper(d4, r0, r1));
-    const auto high23 = hn::BitCast(d2, hn::InterleaveUpper(d4, r2, r3));
+    const auto r0 = hn::Mul(f, four_columns<kBlocks>(rows, k));
+    const auto r1 = hn::Mul(f, four_columns<kBlocks>(rows + 1, k));
+    const auto r2 = hn::Mul(f, four_columns<kBlocks>(rows + 2, k));
+    const auto r3 = hn::Mul(f, four_columns<kBlocks>(rows + 3, k));
+    const auto low01 = hn::BitCast(wide, hn::InterleaveLower(d, r0, r1));
+    const auto low23 = hn::BitCast(wide, hn::InterleaveLower(d, r2, r3));
+    const auto high01 = hn::BitCast(wide, hn::InterleaveUpper(d, r0, r1));
+    const auto high23 = hn::BitCast(wide, hn::InterleaveUpper(d, r2, r3));
     float* to = out + k * stride;
-    hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, low01, low23)), d4, to);
-    hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, low01, low23)), d4, to + stride);
-    hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, high01, high23)), d4, to + 2 * stride);
-    hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, high01, high23)), d4, to + 3 * stride);
+    hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, low01, low23)), d, to);
+    hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, low01, low23)), d, to + stride);
+    hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, high01, high23)), d, to + 2 * stride);
+    hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, high01, high23)), d, to + 3 * stride);
   }
 #endif
   for (; k < depth; ++k) {
-    for (Index n = 0; n < 4; ++n) out[k * stride + n] = factor * rows[n][k];
+    for (Index n = 0; n < 4 * kBlocks; ++n) out[k * stride + n] = factor * rows[n][k];
   }
 }
 
+// The same for as many of `count` rows as come in fours; returns how many.
+HWY_INLINE Index transpose_fours(const float* const* rows, Index count, Index depth, float factor,
+                                 float* out, Index stride) {
+  constexpr int kMost = static_cast<int>(hn::MaxLanes(kD)) / 4;
+  Index n = 0;
+  const auto blocks = [&](auto constant) {
+    constexpr int kBlocks = decltype(constant)::value;
+    if constexpr (kBlocks <= std::max(kMost, 1)) {
+      for (; n + 4 * kBlocks <= count; n += 4 * kBlocks) {
+        transpose<kBlocks>(rows + n, depth, factor, out + n, stride);
+      }
+    }
+  };
+  blocks(std::integral_constant<int, 4>{});
+  blocks(std::integral_constant<int, 2>{});
+  blocks(std::integral_constant<int, 1>{});
+  return n;
+}
+
 void pack_panel(const float* const* rows, Index count, Index depth, float* panel) {
-  Index c = 0;
-  for (; c + 4 <= count; c += 4) transpose_four(rows + c, depth, 1.0f, panel + c, kPanel);
-  for (; c < kPanel; ++c) {
+  for (Index c = transpose_fours(rows, count, depth, 1.0f, panel, kPanel); c < kPanel; ++c) {
     for (Index k = 0; k < depth; ++k) panel[k * kPanel + c] = c < count ? rows[c][k] : 0.0f;
   }
 }
 
 void pack_strip(const float* const* rows, Index count, Index depth, float factor, float* strip) {
-  Index r = 0;
-  for (; r + 4 <= count; r += 4) transpose_four(rows + r, depth, factor, strip + r, count);
-  for (; r < count; ++r) {
+  for (Index r = transpose_fours(rows, count, depth, factor, strip, count); r < count; ++r) {
     for (Index k = 0; k < depth; ++k) strip[k * count + r] = factor * rows[r][k];
   }
 }
@@ -179,6 +246,7 @@ Kernels table() {
           pair_rows,
           dots,
           scale,
+          hide,
           all_finite,
           exp2};
 }

@@ -35,6 +35,27 @@ struct ColumnRange {
   Index begin = 0, end = 0;
 };
 
+/// Rows of memory that coming work reads first: products fetch them into the L2 cache as they go, a
+/// line at a step, so that the memory works while the multiply-add units do.
+struct Ahead {
+  static constexpr Index kLine = 64;  ///< bytes
+  const char* line = nullptr;         ///< the next one to fetch
+  Index lines = 0, rows = 0;          ///< left of this row; rows after this one
+  Index lines_of_row = 0;
+  Index jump = 0;  ///< bytes from the end of one row's lines to the next row
+
+  void fetch() {
+    if (lines == 0) return;
+    __builtin_prefetch(line, 0, 2);
+    line += kLine;
+    if (--lines == 0 && rows > 0) {
+      --rows;
+      lines = lines_of_row;
+      line += jump;
+    }
+  }
+};
+
 /// The arithmetic of tiles. Operands are rows of 32-bit words (in float storage): a word is one
 /// float32, or two bfloat16 whose products with another such word are both added to a float32
 /// accumulator. Scores and accumulators are float32 in either case.
@@ -43,9 +64,9 @@ struct TileKernels {
 
   /// scores[r * stride + c] = sum_k strip[k * rows + r] * panels(k, c) for rows 0..rows-1 (rows <=
   /// kStrip), k < depth words and the columns of `range`, multiples of kHalfPanel; adds to what is
-  /// there if `accumulate`.
+  /// there if `accumulate`. Fetches lines of `ahead`, if given, meanwhile.
   void (*scores)(Index rows, Index depth, const float* strip, const float* panels,
-                 ColumnRange range, float* scores, Index stride, bool accumulate);
+                 ColumnRange range, float* scores, Index stride, bool accumulate, Ahead* ahead);
 
   /// One step of the online softmax, base 2 (Milakov & Gimelshein 2018), for rows <= kStrip: over
   /// `count` scores s each (a positive multiple of kHalfPanel, of kPanel for pairs; hidden ones are
@@ -90,6 +111,12 @@ struct Kernels {
 
   /// target[n] = factor * source[n]; they may be the same.
   void (*scale)(const float* source, Index count, float factor, float* target);
+
+  /// Prepares the scores row[c] of the columns of `range`, multiples of kHalfPanel, for the
+  /// softmax: adds bias[c] log2 e, if given, and sets to -inf what is outside `seen` or whose bit
+  /// of `bits`, if given, is 0. Operands are read for all columns of the range.
+  void (*hide)(float* row, ColumnRange range, ColumnRange seen, const std::uint64_t* bits,
+               const float* bias);
 
   /// Whether all of row[0..count) are finite.
   bool (*all_finite)(const float* row, Index count);

@@ -39,13 +39,14 @@ void multiply(const float* strip, Index rows, Index depth, const float* panel, c
   float* target = c.data + row * c.stride + column;
   const Index columns = std::min(kPanel, c.columns - column);
   if (columns == kPanel) {
-    kernel.float32.scores(rows, depth, strip, panel, {0, kPanel}, target, c.stride, accumulate);
+    kernel.float32.scores(rows, depth, strip, panel, {0, kPanel}, target, c.stride, accumulate,
+                          nullptr);
     return;
   }
   if (accumulate) {
     for (Index r = 0; r < rows; ++r) std::copy_n(target + r * c.stride, columns, edge + r * kPanel);
   }
-  kernel.float32.scores(rows, depth, strip, panel, {0, kPanel}, edge, kPanel, accumulate);
+  kernel.float32.scores(rows, depth, strip, panel, {0, kPanel}, edge, kPanel, accumulate, nullptr);
   for (Index r = 0; r < rows; ++r) std::copy_n(edge + r * kPanel, columns, target + r * c.stride);
 }
 

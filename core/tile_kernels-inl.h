@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <limits>
 #include <type_traits>
+#include <utility>
 
 #include "core/kernels.h"
 
@@ -62,12 +63,16 @@ struct TwoBfloat16 {
   }
 };
 
+struct NothingAhead {
+  void fetch() {}
+};
+
 // c[r, :] (+)= sum_k a(r, k) * b[k, :] for kRows rows and kVectors vectors of columns, where
 // a(r, k) = a[r * a_row + k * a_depth]. The tile stays in registers over the whole depth.
-template <class Word, int kRows, int kVectors, class Tag = D>
+template <class Word, int kRows, int kVectors, class Tag = D, class Fetch>
 HWY_INLINE void register_tile(Index depth, const float* HWY_RESTRICT a, Index a_row, Index a_depth,
                               const float* HWY_RESTRICT b, Index b_stride, float* HWY_RESTRICT c,
-                              Index c_stride, bool accumulate) {
+                              Index c_stride, bool accumulate, Fetch& ahead) {
   constexpr Tag d;
   constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(d));
   hn::Vec<Tag> sum[kRows][kVectors];
@@ -93,6 +98,7 @@ HWY_INLINE void register_tile(Index depth, const float* HWY_RESTRICT a, Index a_
         sum[r][n] = Word::multiply_add(broadcast, column[n], sum[r][n]);
       }
     }
+    ahead.fetch();
     a += a_depth;
     b += b_stride;
   }
@@ -103,35 +109,36 @@ HWY_INLINE void register_tile(Index depth, const float* HWY_RESTRICT a, Index a_
   }
 }
 
-// Splits rows 0..rows-1 into pieces for which a register tile exists, largest first.
-template <class Body>
+// Calls body(n, r) with n as a constant for pieces of n <= kMost rows at r, all but the last whole.
+template <int kMost = kTileRows, class Body>
 HWY_INLINE void for_row_pieces(Index rows, Body body) {
   Index r = 0;
-  if constexpr (kTileRows >= 12) {
-    for (; rows - r >= 12; r += 12) body(std::integral_constant<int, 12>{}, r);
+  for (; rows - r >= kMost; r += kMost) body(std::integral_constant<int, kMost>{}, r);
+  [&]<int... n>(std::integer_sequence<int, n...>) {
+    ((rows - r == n + 1 ? body(std::integral_constant<int, n + 1>{}, r) : void()), ...);
   }
-  for (; rows - r >= 6; r += 6) body(std::integral_constant<int, 6>{}, r);
-  for (; rows - r >= 3; r += 3) body(std::integral_constant<int, 3>{}, r);
-  for (; rows - r >= 1; r += 1) body(std::integral_constant<int, 1>{}, r);
+  (std::make_integer_sequence<int, kMost - 1>{});
 }
 
 template <class Word>
 void scores(Index rows, Index depth, const float* strip, const float* panels, ColumnRange range,
-            float* target, Index stride, bool accumulate) {
+            float* target, Index stride, bool accumulate, Ahead* to_fetch) {
+  Ahead ahead = to_fetch != nullptr ? *to_fetch : Ahead();  // in registers
   const auto tile = [&](auto vectors, Index column) {
     const float* panel = panels + column / kPanel * depth * kPanel + column % kPanel;
     if constexpr (kTileRows == kStrip) {
       if (rows == kStrip &&
           stride == kScoreStride) {  // 24 addresses less to find: 1.5 % at depth 64
-        register_tile<Word, kStrip, decltype(vectors)::value>(
-            depth, strip, 1, kStrip, panel, kPanel, target + column, kScoreStride, accumulate);
+        register_tile<Word, kStrip, decltype(vectors)::value>(depth, strip, 1, kStrip, panel,
+                                                              kPanel, target + column, kScoreStride,
+                                                              accumulate, ahead);
         return;
       }
     }
     for_row_pieces(rows, [&](auto piece, Index r) {
       register_tile<Word, decltype(piece)::value, decltype(vectors)::value>(
           depth, strip + r, 1, rows, panel, kPanel, target + r * stride + column, stride,
-          accumulate);
+          accumulate, ahead);
     });
   };
   constexpr Index kWidth = kTileVectors * static_cast<Index>(hn::MaxLanes(kD));
@@ -145,6 +152,7 @@ void scores(Index rows, Index depth, const float* strip, const float* panels, Co
     }
     tile(std::integral_constant<int, kTileVectors>{}, column);
   }
+  if (to_fetch != nullptr) *to_fetch = ahead;
 }
 
 template <class Word>
@@ -157,18 +165,21 @@ void accumulate(Index rows, Index depth, const float* probs, Index probs_stride,
   for (Index first = 0; first < depth; first += chunk) {
     const Index here = std::min(chunk, depth - first);
     Index column = 0;
-    auto group = [&](auto vectors, auto tag) {
-      constexpr int kVectors = decltype(vectors)::value;
-      for_row_pieces(rows, [&](auto piece, Index r) {
-        register_tile<Word, decltype(piece)::value, kVectors, decltype(tag)>(
-            here, probs + r * probs_stride + first, probs_stride, 1,
-            values + first * values_stride + column, values_stride,
-            target + r * target_stride + column, target_stride, true);
-      });
-      column += kVectors * static_cast<Index>(hn::MaxLanes(tag));
+    NothingAhead nothing;
+    const auto rows_from = [&](auto piece, auto vectors, auto tag, Index r) {
+      register_tile<Word, decltype(piece)::value, decltype(vectors)::value, decltype(tag)>(
+          here, probs + r * probs_stride + first, probs_stride, 1,
+          values + first * values_stride + column, values_stride,
+          target + r * target_stride + column, target_stride, true, nothing);
+    };
+    const auto group = [&](auto vectors, auto tag) {
+      for_row_pieces(rows, [&](auto piece, Index r) { rows_from(piece, vectors, tag, r); });
+      column += decltype(vectors)::value * static_cast<Index>(hn::MaxLanes(tag));
     };
     if (rows == 1) {  // one row alone has too few accumulators to hide the latency of an addition
-      while (columns - column >= 8 * lanes()) group(std::integral_constant<int, 8>{}, kD);
+      for (; columns - column >= 8 * lanes(); column += 8 * lanes()) {
+        rows_from(std::integral_constant<int, 1>{}, std::integral_constant<int, 8>{}, kD, 0);
+      }
     }
     while (columns - column >= kTileVectors * lanes()) {
       group(std::integral_constant<int, kTileVectors>{}, kD);

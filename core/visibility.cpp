@@ -79,8 +79,12 @@ double visible_pairs(const Problem& p) {
 }
 
 void apply_mask(const Problem& p, const Tile& tile, TileMask& mask) {
+  Index end = 0;
   for (Index r = 0; r < mask.rows; ++r) {
-    mask.clip(r, 0, tile.keys.count_below(p.visible_end(tile.batch_entry, tile.queries[r])));
+    if (r == 0 || p.mask.causal) {  // otherwise all rows end alike
+      end = tile.keys.count_below(p.visible_end(tile.batch_entry, tile.queries[r]));
+    }
+    mask.clip(r, 0, end);
   }
   if (!p.mask.document_ids.empty()) {
     for (Index r = 0; r < mask.rows; ++r) {

@@ -153,7 +153,7 @@ class Head {
       for_each_strip(rows, [&](Index r, Index strip_rows) {
         k_.float32.scores(strip_rows, p_.head_dim, scratch.queries.data() + r * p_.head_dim,
                           packed_.data() + key * p_.head_dim, {0, kernels::round_up(count, kPanel)},
-                          row(first + r) + key, sizes_.stride, false);
+                          row(first + r) + key, sizes_.stride, false, nullptr);
       });
     });
     float maximum[kRows], sum[kRows];

@@ -87,7 +87,7 @@ struct Pattern {
 constexpr Index kMostRows = 256;
 
 // Blocks of consecutive queries against their window; without `self`, the query's own token is left
-// to the columns, and the window is one source on each side of it.
+// to the columns.
 class WindowSchedule final : public DenseSchedule {
  public:
   WindowSchedule(const Pattern& pattern, bool self)
@@ -95,33 +95,24 @@ class WindowSchedule final : public DenseSchedule {
         pattern_(pattern),
         self_(self) {}
 
-  Index max_sources() const override { return 2; }
   Index sources(Index b, Index head, Index block, std::span<KeySource> out) const override {
     const Problem& p = pattern_.problem;
     const TokenSet rows = queries(b, head, block);
     const KeyRange visible = visible_range(p, b, rows);
-    const Index first = p.position(rows[0]), last = p.position(rows[rows.count - 1]);
-    const auto source = [&](Index begin, Index end) {
-      begin = std::clamp(begin, visible.begin, visible.end);
-      end = std::clamp(end, begin, visible.end);
-      return KeySource{{begin, end - begin}, true};
-    };
-    if (self_) {
-      out[0] = source(first - pattern_.reach, last + pattern_.reach + 1);
-      return 1;
-    }
-    out[0] = source(first - pattern_.reach, last);
-    out[1] = source(first + 1, last + pattern_.reach + 1);
-    return p.mask.causal ? 1 : 2;
+    const Index begin = std::max(p.position(rows[0]) - pattern_.reach, visible.begin);
+    const Index end = std::min(p.position(rows[rows.count - 1]) + pattern_.reach + 1, visible.end);
+    if (begin >= end) return 0;
+    out[0] = {{begin, end - begin}, true};
+    return 1;
   }
   void mask(const Tile& tile, TileMask& mask) const override {
     DenseSchedule::mask(tile, mask);
     for (Index r = 0; r < mask.rows; ++r) {
       const Index position = pattern_.problem.position(tile.queries[r]);
-      Index begin = position - pattern_.reach, end = position + pattern_.reach + 1;
-      if (!self_ && tile.source == 0) end = position;
-      if (!self_ && tile.source == 1) begin = position + 1;
-      mask.clip(r, tile.keys.count_below(begin), tile.keys.count_below(end));
+      mask.clip(r, tile.keys.count_below(position - pattern_.reach),
+                tile.keys.count_below(position + pattern_.reach + 1));
+      const Index self = position - tile.keys.begin;
+      if (!self_ && self >= mask.begin[r] && self < mask.end[r]) mask.hide(r, self);
     }
   }
 

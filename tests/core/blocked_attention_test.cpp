@@ -11,88 +11,10 @@
 #include "core/dense_schedule.h"
 #include "core/softmax_definition.h"
 #include "core/softmax_state.h"
-#include "tests/test_tensors.h"
+#include "tests/core/blocked_test.h"
 
 namespace longattn {
 namespace {
-
-Problem small_problem(Index query_len, Index key_len) {
-  Problem p;
-  p.num_heads = 2;
-  p.num_kv_heads = 1;
-  p.query_len = query_len;
-  p.key_len = key_len;
-  p.head_dim = 20;
-  p.value_dim = 36;
-  return p;
-}
-
-// Both against the definition: |difference| <= 2 (u (S + D) + r) sum |w v|, computed as in
-// tolerance.h but for one row at a time so that nothing is shared with it. The output is of
-// `stored`, the same problem in another storage.
-void expect_rows_equal_definition(const Problem& p, const ProblemTensors& t, const Tensor& output,
-                                  Index key_block, const KeyPredicate& allowed,
-                                  const Problem& stored) {
-  const Attention::Rounding rounding = blocked_rounding(stored, key_block);
-  for (Index h = 0; h < p.num_heads; ++h) {
-    const auto definition = softmax_definition(p, t.inputs(), 0, h, allowed);
-    for (Index i = 0; i < p.query_len; ++i) {
-      const std::vector<Index> query = {i};
-      const Rows rows = definition->rows(query);
-      const double factor =
-          0x1p-23 * (rounding.score_roundings * rows.score_bound(0) + rounding.sum_roundings) +
-          2 * rounding.probability_rounding;
-      for (Index c = 0; c < p.value_dim; ++c) {
-        double exact = 0, absolute = 0;
-        for (Index j = 0; j < p.key_len; ++j) {
-          const double value = t.values.view().float_row(0, p.kv_head(h), j)[c];
-          exact += rows.weights(0, j) * value;
-          absolute += std::abs(rows.weights(0, j) * value);
-        }
-        const double found = output.view().float_row(0, h, i)[c];
-        ASSERT_LE(std::abs(found - exact), factor * absolute) << "row " << i << " column " << c;
-      }
-    }
-  }
-}
-
-void expect_rows_equal_definition(const Problem& p, const ProblemTensors& t, const Tensor& output,
-                                  Index key_block, const KeyPredicate& allowed = {}) {
-  expect_rows_equal_definition(p, t, output, key_block, allowed, p);
-}
-
-// Keys by residue: a strided source for even keys, a list for odd ones; together, all keys.
-class InterleavedSchedule final : public DenseSchedule {
- public:
-  InterleavedSchedule(const Problem& p, Index query_block, Index key_block)
-      : DenseSchedule(p, query_block, key_block), key_len_(p.key_len) {
-    for (Index j = 1; j < p.key_len; j += 2) odd_.push_back(j);
-  }
-  Index max_sources() const override { return 2; }
-  Index sources(Index, Index, Index, std::span<KeySource> out) const override {
-    out[0] = {{0, (key_len_ + 1) / 2, 2, nullptr}, true};
-    out[1] = {{0, static_cast<Index>(odd_.size()), 1, odd_.data()}, true};
-    return 2;
-  }
-  bool shares_packed_keys() const override { return false; }
-
- private:
-  Index key_len_;
-  std::vector<Index> odd_;
-};
-
-TEST(BlockedAttention, OverStridedAndListedKeysEqualsTheDefinition) {
-  for (bool causal : {false, true}) {
-    Problem p = small_problem(50, 131);
-    p.mask.causal = causal;
-    ProblemTensors t(p);
-    Context context(2);
-    const InterleavedSchedule schedule(p, 17, 40);
-    blocked_attention(p, t.inputs(), schedule, t.output_alone(), context);
-    expect_rows_equal_definition(p, t, t.output, 32);
-    EXPECT_EQ(context.workspace().peak_bytes(), blocked_workspace_bytes(p, schedule, 2));
-  }
-}
 
 TEST(BlockedAttention, CarriedOverTwoHalvesOfTheKeysEqualsOnePass) {
   const Problem p = small_problem(40, 300);
@@ -271,75 +193,6 @@ TEST(BlockedAttention, PassesOnWhatAScheduleThrows) {
     EXPECT_THROW(blocked_attention(p, t.inputs(), schedule, t.output_alone(), context),
                  std::runtime_error);
   }
-}
-
-// What some tensors hold after a trip through narrower storage, in that storage and as floats.
-struct Narrowed {
-  Narrowed(ProblemTensors& t, DType dtype) {
-    const auto through = [&](Tensor& floats) {
-      Tensor narrow(floats.shape(), dtype);
-      store_floats(dtype, floats.floats(), floats.size(), narrow.bytes_begin());
-      load_floats(dtype, narrow.bytes_begin(), floats.size(), floats.floats());
-      return narrow;
-    };
-    queries = through(t.queries);
-    keys = through(t.keys);
-    values = through(t.values);
-  }
-  Inputs inputs() const { return {queries.view(), keys.view(), values.view(), {}}; }
-  Tensor queries, keys, values;
-};
-
-TEST(BlockedAttention, ReadsFloat16AsTheSameNumbersInFloat) {
-  Problem p = small_problem(37, 70);
-  ProblemTensors t(p);
-  const Narrowed narrowed(t, DType::float16);
-  Context context(1);
-  const DenseSchedule schedule(p, 16, 32);
-  blocked_attention(p, t.inputs(), schedule, t.output_alone(), context);
-  Problem stored = p;
-  stored.dtype = DType::float16;
-  Tensor output({1, 2, 37, 36});
-  blocked_attention(stored, narrowed.inputs(), schedule, {output.mutable_view(), {}}, context);
-  EXPECT_EQ(std::memcmp(output.floats(), t.output.floats(), static_cast<size_t>(output.bytes())),
-            0);
-}
-
-// Odd sizes, so that words of two elements are cut everywhere; negative and zero scales, a bias.
-TEST(BlockedAttention, MultipliesBfloat16InPairsToWithinTheirRounding) {
-  for (Index head_dim : {1, 7, 20}) {
-    for (double scale : {0.3, 0.0, -0.3}) {
-      for (bool alibi : {false, true}) {
-        Problem p = small_problem(37, 71);
-        p.head_dim = head_dim;
-        p.value_dim = 9;
-        p.scale = scale;
-        p.mask.causal = true;
-        if (alibi) p.mask.alibi_slopes = {0.5, 0.125};
-        ProblemTensors t(p);
-        const Narrowed narrowed(t, DType::bfloat16);
-        Context context(2);
-        Problem stored = p;
-        stored.dtype = DType::bfloat16;
-        const InterleavedSchedule schedule(stored, 16, 33);
-        blocked_attention(stored, narrowed.inputs(), schedule, t.output_alone(), context);
-        expect_rows_equal_definition(p, t, t.output, 33, {}, stored);
-      }
-    }
-  }
-}
-
-// The weights are rounded alike above and below the fraction bar.
-TEST(BlockedAttention, GivesConstantValuesBackExactlyInBfloat16) {
-  Problem p = small_problem(19, 300);
-  ProblemTensors t(p);
-  std::fill_n(t.values.floats(), t.values.size(), 1.0f);
-  const Narrowed narrowed(t, DType::bfloat16);
-  Context context(1);
-  p.dtype = DType::bfloat16;
-  const DenseSchedule schedule(p, 16, 64);
-  blocked_attention(p, narrowed.inputs(), schedule, t.output_alone(), context);
-  for (Index n = 0; n < t.output.size(); ++n) EXPECT_NEAR(t.output.floats()[n], 1, 1e-5);
 }
 
 }  // namespace

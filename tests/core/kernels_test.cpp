@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,8 @@ using Exp2 = KernelsTest;
 using TilesOfPairs = KernelsTest;
 using Dots = KernelsTest;
 using PackPanel = KernelsTest;
+using PackStrip = KernelsTest;
+using Hide = KernelsTest;
 using AllFinite = KernelsTest;
 #define ON_EVERY_TARGET(suite) \
   INSTANTIATE_TEST_SUITE_P(, suite, testing::ValuesIn(available()), target_name)
@@ -56,6 +59,8 @@ ON_EVERY_TARGET(Softmax);
 ON_EVERY_TARGET(TilesOfPairs);
 ON_EVERY_TARGET(Dots);
 ON_EVERY_TARGET(PackPanel);
+ON_EVERY_TARGET(PackStrip);
+ON_EVERY_TARGET(Hide);
 ON_EVERY_TARGET(AllFinite);
 
 // Every 97th float of the whole domain: some 11 million arguments.
@@ -159,7 +164,7 @@ TEST_P(TilesOfPairs, MultiplyAsTheirElements) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(float_to_bfloat16(high)) << 16 |
                                 float_to_bfloat16(low));
   };
-  for (Index rows : {1, 5, 12}) {
+  for (Index rows = 1; rows <= kRows; ++rows) {
     std::vector<float> strip(kDepth * rows), panels(kDepth * kColumns);
     for (Index k = 0; k < kDepth; ++k) {
       for (Index r = 0; r < rows; ++r) {
@@ -172,7 +177,7 @@ TEST_P(TilesOfPairs, MultiplyAsTheirElements) {
     }
     std::vector<float> scores(kRows * kColumns, 1);
     tiles.scores(rows, kDepth, strip.data(), panels.data(), {0, kColumns}, scores.data(), kColumns,
-                 true);
+                 true, nullptr);
     for (Index r = 0; r < rows; ++r) {
       for (Index c = 0; c < kColumns; ++c) {
         float expected = 1;
@@ -222,25 +227,108 @@ TEST_P(Dots, AreThoseOfEachQueryWithEachKey) {
   }
 }
 
-TEST_P(PackPanel, TransposesAndPadsWithZeros) {
-  constexpr Index kDepth = 7, kCount = 13;
-  std::vector<std::vector<float>> rows(kCount, std::vector<float>(kDepth));
-  std::vector<const float*> pointers;
-  for (Index c = 0; c < kCount; ++c) {
-    for (Index k = 0; k < kDepth; ++k) rows[c][k] = static_cast<float>(100 * c + k);
-    pointers.push_back(rows[c].data());
+// Element k of row n is 100 n + k.
+struct NumberedRows {
+  NumberedRows(Index count, Index depth) : rows(count, std::vector<float>(depth)) {
+    for (Index n = 0; n < count; ++n) {
+      for (Index k = 0; k < depth; ++k) rows[n][k] = static_cast<float>(100 * n + k);
+      pointers.push_back(rows[n].data());
+    }
   }
-  std::vector<float> panel(kDepth * kernels::kPanel, -1);
-  kernels().pack_panel(pointers.data(), kCount, kDepth, panel.data());
-  for (Index k = 0; k < kDepth; ++k) {
-    for (Index c = 0; c < kernels::kPanel; ++c) {
-      EXPECT_EQ(panel[k * kernels::kPanel + c], c < kCount ? rows[c][k] : 0.0f);
+  std::vector<std::vector<float>> rows;
+  std::vector<const float*> pointers;
+};
+
+TEST_P(PackPanel, TransposesAndPadsWithZeros) {
+  constexpr Index kDepth = 7;
+  for (Index count = 0; count <= kernels::kPanel; ++count) {
+    const NumberedRows from(count, kDepth);
+    std::vector<float> panel(kDepth * kernels::kPanel, -1);
+    kernels().pack_panel(from.pointers.data(), count, kDepth, panel.data());
+    for (Index k = 0; k < kDepth; ++k) {
+      for (Index c = 0; c < kernels::kPanel; ++c) {
+        ASSERT_EQ(panel[k * kernels::kPanel + c], c < count ? from.rows[c][k] : 0.0f) << count;
+      }
     }
   }
 }
 
+TEST_P(PackStrip, TransposesAndMultipliesWithoutGaps) {
+  constexpr Index kDepth = 11;
+  for (Index count = 1; count <= kernels::kStrip; ++count) {
+    const NumberedRows from(count, kDepth);
+    std::vector<float> strip(kDepth * count + 1, -1);
+    kernels().pack_strip(from.pointers.data(), count, kDepth, 0.5f, strip.data());
+    for (Index k = 0; k < kDepth; ++k) {
+      for (Index r = 0; r < count; ++r) {
+        ASSERT_EQ(strip[k * count + r], 0.5f * from.rows[r][k]) << count;
+      }
+    }
+    EXPECT_EQ(strip.back(), -1) << "written behind the strip";
+  }
+}
+
+TEST_P(Hide, LeavesWhatIsSeenWithItsBiasAndNothingElse) {
+  constexpr Index kColumns = 96;
+  std::vector<float> bias(kColumns);
+  std::uint64_t bits[2] = {0, 0};
+  for (Index c = 0; c < kColumns; ++c) {
+    bias[c] = static_cast<float>(c % 7);
+    if (c % 3 != 0) bits[c / 64] |= std::uint64_t{1} << (c % 64);
+  }
+  const kernels::ColumnRange range{16, 80};
+  for (const auto& seen : {kernels::ColumnRange{16, 80},
+                           {17, 79},
+                           {31, 33},
+                           {48, 64},
+                           {40, 40},
+                           {90, 95},
+                           {60, 20},
+                           {0, 96},
+                           {0, 5}}) {
+    for (bool uses_bits : {false, true}) {
+      for (bool uses_bias : {false, true}) {
+        std::vector<float> row(kColumns);
+        for (Index c = 0; c < kColumns; ++c) row[c] = static_cast<float>(c);
+        row[20] = std::nanf("");  // hidden or not, as any other
+        kernels().hide(row.data(), range, seen, uses_bits ? bits : nullptr,
+                       uses_bias ? bias.data() : nullptr);
+        for (Index c = 0; c < kColumns; ++c) {
+          const bool inside = c >= range.begin && c < range.end;
+          const bool sees = c >= seen.begin && c < seen.end && (!uses_bits || c % 3 != 0);
+          if (inside && !sees) {
+            EXPECT_EQ(row[c], kNothing) << c;
+          } else if (c == 20) {
+            EXPECT_TRUE(std::isnan(row[c]));
+          } else {
+            const bool added = inside && uses_bias;
+            const double exact = static_cast<double>(c) +
+                                 (added ? static_cast<double>(bias[c]) * std::numbers::log2e : 0.0);
+            EXPECT_NEAR(row[c], exact, 0x1p-23 * (exact + 10)) << c;
+          }
+        }
+      }
+    }
+  }
+}
+
+// The lines of two rows of 150 bytes, 300 bytes apart.
+TEST(Ahead, WalksTheLinesOfEachRow) {
+  constexpr Index kLine = kernels::Ahead::kLine;
+  const std::vector<char> memory(1000);
+  kernels::Ahead ahead{memory.data(), 2, 1, 2, 300 - 2 * kLine};
+  std::vector<Index> offsets;
+  while (ahead.lines > 0) {
+    offsets.push_back(ahead.line - memory.data());
+    ahead.fetch();
+  }
+  EXPECT_EQ(offsets, (std::vector<Index>{0, kLine, 300, 300 + kLine}));
+  ahead.fetch();  // nothing left: does nothing
+  EXPECT_EQ(ahead.lines, 0);
+}
+
 TEST_P(AllFinite, FindsOneOddElementAnywhere) {
-  for (Index length : {1, 15, 16, 17, 33}) {
+  for (Index length : {1, 15, 16, 17, 33, 150}) {
     std::vector<float> row(length, 1e38f);
     EXPECT_TRUE(kernels().all_finite(row.data(), length));
     for (Index n = 0; n < length; ++n) {
