@@ -1,5 +1,7 @@
 #include "experiments/cell.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -31,6 +33,15 @@ std::optional<Status> status_from_string(std::string_view name) {
     if (text == name) return value;
   }
   return std::nullopt;
+}
+
+std::string status_text(const CellResult& result) {
+  std::string text(to_string(result.status));
+  if (result.few_rounds) {
+    text += fmt::format(", few_rounds {}/{}", result.round_seconds.size(), result.rounds_asked);
+  }
+  if (result.nondeterministic) text += ", nondeterministic";
+  return text;
 }
 
 std::string short_label(const Cell& cell, const std::vector<CellResult>& among) {

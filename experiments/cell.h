@@ -55,12 +55,22 @@ struct CellResult {
   // Time of one forward pass: one median per round; estimate over rounds.
   std::vector<double> round_seconds;
   std::optional<Estimate> time_s;
+  /// Fewer rounds than asked for: measure.max_time or the end of the run cut them.
+  bool few_rounds = false;
+  Index rounds_asked = 0;
+  /// Rounds whose threads were ready to run but waited for a processor for more than 5 % of the
+  /// time: something else was running.
+  Index disturbed_rounds = 0;
 
   // Memory beside inputs and outputs.
   std::optional<double> workspace_bytes;            ///< counted
   std::optional<double> workspace_predicted_bytes;  ///< Cost::workspace_bytes
   std::optional<double> heap_peak_bytes;            ///< malloc interposition, during forward
   std::optional<double> rss_peak_bytes;             ///< VmHWM growth during forward; floor ~4 MiB
+
+  /// Of the bits of the output, equal for every pass; differing ones set `nondeterministic`.
+  std::string output_hash;
+  bool nondeterministic = false;
 
   // Predicted.
   std::optional<double> flops, scored_pairs;
@@ -130,10 +140,15 @@ struct RunResults {
   std::string config_text;
   Provenance provenance;
   std::optional<double> time_limit_s, memory_limit_bytes;  ///< of each measurement
+  Index rounds = 0;                                        ///< of timing, asked for of every cell
   std::vector<CellResult> cells;                           ///< in plan order
   std::vector<InputResult> inputs;
   std::vector<PatternPicture> patterns;
 };
+
+/// "ok", "timeout"; "ok, few_rounds 3/9, nondeterministic": the status and what must be known of
+/// it.
+std::string status_text(const CellResult& result);
 
 /// "longformer window=64": the variant, and those options in which cells of it in `among` differ.
 /// A remark stands before the name, where no table cuts it off: "untrained linformer".

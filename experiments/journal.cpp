@@ -10,6 +10,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <utility>
 
 #include "core/error.h"
 #include "core/io/file.h"
@@ -45,6 +47,38 @@ nlohmann::json open_line(std::string_view line, const std::string& path, Index n
   return record;
 }
 
+struct Extent {
+  size_t whole = 0, size = 0;  // bytes up to the end of the last whole record, and of the file
+};
+
+// Calls visit for the whole records.
+Extent read_records(const std::string& file, const Journal::Visit& visit) {
+  const std::string text = read_text(file, kLargestJournal), path = printable(file);
+  if (text.empty()) throw DataError(fmt::format("{}: empty, expected a journal", path));
+  Index number = 0;
+  size_t begin = 0;
+  for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    const nlohmann::json record =
+        open_line(std::string_view(text).substr(begin, end - begin), path, ++number);
+    if (number > 1) {
+      try {
+        visit(record);
+      } catch (const std::exception& error) {
+        throw DataError(fmt::format("{}:{}: {}", path, number, printable(error.what())));
+      }
+      continue;
+    }
+    if (record["kind"] != "header" || !record.contains("schema_version")) {
+      throw DataError(fmt::format("{}:1: not a journal: no header", path));
+    }
+    if (record["schema_version"] != kSchemaVersion) {
+      throw DataError(fmt::format("{}:1: schema version {}, this program reads {}", path,
+                                  printable(record["schema_version"].dump()), kSchemaVersion));
+    }
+  }
+  return {begin, text.size()};
+}
+
 }  // namespace
 
 std::string journal_line(const nlohmann::json& record) {
@@ -53,14 +87,41 @@ std::string journal_line(const nlohmann::json& record) {
 }
 
 Journal::Journal(std::string path) : path_(std::move(path)) {
-  descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
+  descriptor_ = open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (descriptor_ < 0) {
-    throw CreateError(fmt::format("{}: cannot create: {}", path_, std::strerror(errno)));
+    throw CreateError(fmt::format("{}: cannot open: {}", printable(path_), std::strerror(errno)));
   }
-  append({{"kind", "header"}, {"schema_version", kSchemaVersion}});
 }
 
-Journal::~Journal() { close(descriptor_); }
+Journal::~Journal() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+Journal::Journal(Journal&& other) noexcept
+    : path_(std::move(other.path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      was_torn_(other.was_torn_) {}
+
+Journal Journal::create(std::string path, const std::vector<nlohmann::json>& head) {
+  if (std::filesystem::exists(path)) {
+    throw CreateError(fmt::format("{}: cannot create: it exists", printable(path)));
+  }
+  std::string text = journal_line({{"kind", "header"}, {"schema_version", kSchemaVersion}});
+  for (const nlohmann::json& record : head) text += journal_line(record);
+  write_text(path, text);
+  return Journal(std::move(path));
+}
+
+Journal Journal::resume(std::string path) {
+  const Extent extent = read_records(path, [](const nlohmann::json&) {});
+  Journal journal(std::move(path));
+  journal.was_torn_ = extent.whole < extent.size;
+  if (journal.was_torn_ && ftruncate(journal.descriptor_, static_cast<off_t>(extent.whole)) != 0) {
+    throw IoError(fmt::format("{}: cannot cut off its torn last line: {}", printable(journal.path_),
+                              std::strerror(errno)));
+  }
+  return journal;
+}
 
 void Journal::append(const nlohmann::json& record) {
   const std::string line = journal_line(record);
@@ -81,35 +142,13 @@ void Journal::append(const nlohmann::json& record) {
           ? static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize)
           : 0;
   throw IoError(fmt::format("{}: cannot append a record of {} bytes: {} ({:.0f} bytes free){}",
-                            path_, line.size(), std::strerror(error), free_bytes,
+                            printable(path_), line.size(), std::strerror(error), free_bytes,
                             cut ? "" : "; the last line may be torn"));
 }
 
-bool read_journal(const std::string& file,
-                  const std::function<void(const nlohmann::json&)>& visit) {
-  const std::string text = read_text(file, kLargestJournal), path = printable(file);
-  if (text.empty()) throw DataError(fmt::format("{}: empty, expected a journal", path));
-  Index number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    ++number;
-    const size_t end = text.find('\n', begin);
-    if (end == std::string::npos) return false;  // torn
-    const std::string_view line = std::string_view(text).substr(begin, end - begin);
-    const nlohmann::json record = open_line(line, path, number);
-    begin = end + 1;
-    if (number > 1) {
-      visit(record);
-      continue;
-    }
-    if (record["kind"] != "header" || !record.contains("schema_version")) {
-      throw DataError(fmt::format("{}:1: not a journal: no header", path));
-    }
-    if (record["schema_version"] != kSchemaVersion) {
-      throw DataError(fmt::format("{}:1: schema version {}, this program reads {}", path,
-                                  printable(record["schema_version"].dump()), kSchemaVersion));
-    }
-  }
-  return true;
+bool read_journal(const std::string& path, const Journal::Visit& visit) {
+  const Extent extent = read_records(path, visit);
+  return extent.whole == extent.size;
 }
 
 }  // namespace longattn

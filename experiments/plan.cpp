@@ -5,8 +5,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include <map>
-
 #include "core/io/file.h"
 #include "experiments/report/text.h"
 #include "experiments/serialize.h"
@@ -48,12 +46,11 @@ std::string input_hash(const InputSpec& input, std::map<std::string, std::string
 }
 
 // Everything that determines the numbers, and nothing else: not the label, not a file's name.
-std::string cell_id(const PlannedCell& planned, std::uint64_t seed,
+std::string cell_id(Cell cell, const VariantRequest& request, std::uint64_t seed,
                     std::map<std::string, std::string>& files) {
-  Cell cell = planned.cell;
   for (auto& [name, value] : cell.options) {
-    const auto option = std::ranges::find(planned.variant->options, name, &Option::name);
-    if (names_file(*option, planned.options.value(name))) value = file_hash(value, files);
+    const auto option = std::ranges::find(request.variant->options, name, &Option::name);
+    if (names_file(*option, request.options.value(name))) value = file_hash(value, files);
   }
   nlohmann::json text = to_json(cell);
   text["input"] = cell.input_hash;
@@ -109,18 +106,19 @@ PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& varia
 
 }  // namespace
 
+void identify(Cell& cell, const VariantRequest& request, std::uint64_t seed,
+              std::map<std::string, std::string>& files) {
+  cell.input_hash = input_hash(cell.input, files);
+  cell.id = cell_id(cell, request, seed, files);
+}
+
 std::vector<PlannedCell> make_plan(const Experiment& experiment) {
   std::vector<PlannedCell> plan;
   std::map<std::string, std::string> files;
-  std::vector<std::string> hashes;
-  for (const ProblemRequest& request : experiment.problems) {
-    hashes.push_back(input_hash(request.input, files));
-  }
   for (const auto& [problem, variant, threads] : experiment.cells) {
     PlannedCell planned = plan_cell(experiment.problems[problem], experiment.variants[variant],
                                     threads, experiment.limits);
-    planned.cell.input_hash = hashes[problem];
-    planned.cell.id = cell_id(planned, experiment.seed, files);
+    identify(planned.cell, experiment.variants[variant], experiment.seed, files);
     plan.push_back(std::move(planned));
   }
   return plan;

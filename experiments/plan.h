@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,6 +24,12 @@ struct PlannedCell {
   Traits traits;
   Growth growth;
 };
+
+/// Sets what a cell is known by: the hash of its input's content, and its id, that of everything
+/// that determines its numbers. Files that have been read before are found in `files` (path to
+/// hash). Throws IoError.
+void identify(Cell& cell, const VariantRequest& request, std::uint64_t seed,
+              std::map<std::string, std::string>& files);
 
 /// Every combination, in the order input, length, variant, threads. A cell whose predicted memory
 /// (workspace, inputs and outputs) exceeds the limit is marked skipped. Throws like read_trace when

@@ -13,7 +13,8 @@ namespace {
 
 bool draws_on_terminal() {
   const char* kind = std::getenv("TERM");
-  return isatty(STDERR_FILENO) != 0 && kind != nullptr && std::strcmp(kind, "dumb") != 0;
+  return isatty(STDERR_FILENO) != 0 && kind != nullptr && *kind != '\0' &&
+         std::strcmp(kind, "dumb") != 0;
 }
 
 size_t terminal_columns() {
@@ -24,14 +25,9 @@ size_t terminal_columns() {
 
 constexpr const char* kClearLine = "\r\x1b[K";
 
-// Whoever listened may be gone (a closed terminal): no reason to lose the measurements.
-template <class... Arguments>
-void say(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
-  const std::string text = fmt::format(format, std::forward<Arguments>(arguments)...);
-  std::fwrite(text.data(), 1, text.size(), stderr);
-}
-
 }  // namespace
+
+void say(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stderr); }
 
 Progress::Progress(Index steps) : steps_(steps), terminal_(draws_on_terminal()) {}
 
@@ -44,7 +40,7 @@ void Progress::done() {
   ++done_;
   if (!terminal_ && steps_ > 0 && done_ * 10 / steps_ > tenths_) {
     tenths_ = done_ * 10 / steps_;
-    say("{}/{} measurements{}\n", done_, steps_, left());
+    say(fmt::format("{}/{} measurements{}\n", done_, steps_, left()));
   }
   draw();
 }
@@ -52,13 +48,13 @@ void Progress::done() {
 void Progress::drop(Index steps) { steps_ -= steps; }
 
 void Progress::note(const std::string& message) {
-  if (terminal_) say("{}", kClearLine);
-  say("{}\n", message);
+  if (terminal_) say(kClearLine);
+  say(message + "\n");
   draw();
 }
 
 void Progress::finish() {
-  if (terminal_) say("{}", kClearLine);
+  if (terminal_) say(kClearLine);
 }
 
 std::string Progress::left() const {
@@ -74,7 +70,7 @@ void Progress::draw() {
   if (!terminal_) return;
   std::string line = fmt::format("{}/{}{}  {}", done_, steps_, left(), what_);
   line.resize(std::min(line.size(), terminal_columns() - 1));
-  say("{}{}", kClearLine, line);
+  say(kClearLine + line);
   std::fflush(stderr);
 }
 

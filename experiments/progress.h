@@ -7,6 +7,10 @@
 
 namespace longattn {
 
+/// Prints to standard error. Whoever listened may be gone (a closed terminal): no reason to lose
+/// measurements, so this never fails.
+void say(const std::string& text);
+
 /// What a run is doing, on standard error: one redrawn line on a terminal; in a pipe, a plain line
 /// per note and every tenth of the way.
 class Progress {

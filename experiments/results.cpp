@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -70,6 +71,10 @@ void add_run(const json& record, RunResults& results) {
   results.experiment = record.at("experiment");
   results.command = record.at("command");
   results.config_text = record.at("config");
+  if (record.contains("measure")) {  // not in folders of versions before 0.2
+    const Measure measure = measure_from_json(record.at("measure"));
+    results.rounds = measure.time ? measure.rounds : 0;
+  }
   for (const json& fact : record.at("provenance")) {
     results.provenance.emplace_back(fact.at(0).get<std::string>(), fact.at(1).get<std::string>());
   }
@@ -93,8 +98,15 @@ void apply_record(const json& record, RunResults& results) {
     add_input(record, results);
   } else if (kind == "pattern") {
     add_pattern(record, results);
+  } else if (kind == "resume") {
+    results.provenance.emplace_back("resumed", record.at("date").get<std::string>());
   } else if (kind == "end") {
+    // A run that is resumed ends more than once; the last time counts.
+    std::erase_if(results.provenance, [](const auto& fact) { return fact.first == "ended"; });
     results.provenance.emplace_back("ended", record.at("status").get<std::string>());
+    if (record.contains("spent")) {
+      results.provenance.emplace_back("time spent", record.at("spent").get<std::string>());
+    }
   } else {
     throw DataError("unknown record kind " + kind.dump());
   }
@@ -111,6 +123,9 @@ void finish_results(RunResults& results) {
     if (result.status == Status::nonconforming || result.status == Status::nan) {
       result.round_seconds.clear();  // a wrong result has no speed
     }
+    result.rounds_asked = results.rounds;
+    result.few_rounds = result.status == Status::ok &&
+                        static_cast<Index>(result.round_seconds.size()) < results.rounds;
     if (!result.round_seconds.empty()) result.time_s = median_interval(result.round_seconds);
   }
   for (PatternPicture& picture : results.patterns) {
@@ -132,19 +147,15 @@ RunResults results_from_folder(const std::string& folder) {
     throw IoError(
         fmt::format("{}: no journal.jsonl in it; expected the folder of a run", printable(folder)));
   }
-  Index line = 1;  // the header
-  const bool whole = read_journal(path, [&](const json& record) {
-    ++line;
-    try {
-      apply_record(record, results);
-    } catch (const std::exception& error) {
-      throw DataError(fmt::format("{}:{}: {}", printable(path), line, printable(error.what())));
-    }
-  });
+  const bool whole = read_journal(path, [&](const json& record) { apply_record(record, results); });
   if (results.experiment.empty() && results.cells.empty()) {
     throw DataError(fmt::format("{}: holds no run, only a header", printable(path)));
   }
   if (!whole) results.provenance.emplace_back("journal", "the last line is torn and left out");
+  const auto ended = std::ranges::find(results.provenance, "ended", &Provenance::value_type::first);
+  if (ended == results.provenance.end()) {
+    results.provenance.emplace_back("ended", "not yet, or the run was killed");
+  }
   finish_results(results);
   return results;
 }

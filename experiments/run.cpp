@@ -1,33 +1,27 @@
 #include "experiments/run.h"
 
-#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <numeric>
-#include <set>
-#include <thread>
 
 #include "core/error.h"
 #include "core/io/file.h"
-#include "core/random.h"
-#include "experiments/inputs/shared_inputs.h"
+#include "core/io/text.h"
+#include "experiments/config/document.h"
 #include "experiments/journal.h"
-#include "experiments/judge/errors.h"
-#include "experiments/measure/spawn.h"
-#include "experiments/measure/worker.h"
+#include "experiments/machine_check.h"
+#include "experiments/measuring.h"
 #include "experiments/progress.h"
 #include "experiments/provenance.h"
 #include "experiments/results.h"
+#include "experiments/resume_checks.h"
+#include "experiments/run_folder.h"
 #include "experiments/serialize.h"
 
 namespace longattn {
@@ -35,72 +29,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-std::string default_folder(const Experiment& experiment) {
-  const auto now = std::chrono::system_clock::now();
-  const auto ticks = static_cast<std::uint64_t>(now.time_since_epoch().count());
-  const std::uint64_t id = make_stream(ticks, static_cast<std::uint64_t>(getpid()));
-  return fmt::format("results/{}/{:%Y%m%dT%H%M%SZ}-{:04x}", experiment.name,
-                     fmt::gmtime(std::chrono::system_clock::to_time_t(now)), id & 0xFFFF);
-}
-
-// The folder of a run, held by a lock that the kernel lets go of when the process ends.
-class RunFolder {
- public:
-  explicit RunFolder(const std::string& path) : path_(path) {
-    std::error_code error;
-    fs::create_directories(path, error);
-    if (!fs::is_directory(path)) {
-      throw CreateError(fmt::format("{}: cannot create the folder: {}", path,
-                                    error ? error.message() : "a file of that name exists"));
-    }
-    const std::string lock = file("LOCK");
-    if (!fs::exists(lock)) require_empty();  // before leaving anything in a stranger's folder
-    lock_ = open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (lock_ < 0) {
-      throw CreateError(fmt::format("{}: cannot create: {}", lock, std::strerror(errno)));
-    }
-    if (flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-      const std::string owner = read_text(lock, 4096);
-      close(lock_);
-      throw InUseError(fmt::format("{}: in use by {}", path, owner.empty() ? "a run" : owner));
-    }
-    try {
-      require_empty();
-      sign(lock);
-    } catch (...) {
-      close(lock_);
-      throw;
-    }
-  }
-  ~RunFolder() { close(lock_); }
-  RunFolder(const RunFolder&) = delete;
-  RunFolder& operator=(const RunFolder&) = delete;
-
-  std::string file(std::string_view name) const { return (fs::path(path_) / name).string(); }
-
- private:
-  void require_empty() const {
-    for (const auto& entry : fs::directory_iterator(path_)) {
-      if (entry.path().filename() == "LOCK") continue;
-      throw CreateError(fmt::format("{}: not empty (it holds {}); a run needs a new folder", path_,
-                                    entry.path().filename().string()));
-    }
-  }
-  // Who holds the lock, for the message of a second run; also on another machine.
-  void sign(const std::string& lock) const {
-    char host[256] = "an unnamed host";
-    gethostname(host, sizeof host - 1);
-    const std::string owner = fmt::format("process {} on {}", getpid(), host);
-    if (ftruncate(lock_, 0) != 0 ||
-        write(lock_, owner.data(), owner.size()) != static_cast<ssize_t>(owner.size())) {
-      throw IoError(fmt::format("{}: cannot write: {}", lock, std::strerror(errno)));
-    }
-  }
-
-  std::string path_;
-  int lock_ = -1;
-};
 
 CellResult planned_result(const PlannedCell& planned) {
   CellResult result;
@@ -127,201 +55,187 @@ CellResult planned_result(const PlannedCell& planned) {
   return result;
 }
 
-class Runner {
- public:
-  Runner(const Experiment& experiment, const std::vector<PlannedCell>& plan,
-         const RunSettings& settings, const std::atomic<int>& stop)
-      : experiment_(experiment),
-        plan_(plan),
-        stop_(stop),
-        path_(settings.folder.empty() ? default_folder(experiment) : settings.folder),
-        folder_(path_),
-        journal_(folder_.file("journal.jsonl")),
-        progress_(count_steps()) {
-    write_text(folder_.file("config.yaml"), experiment.text);
-    results_.folder = path_;
-    json facts = json::array();
-    for (const auto& [name, value] : machine_provenance()) facts.push_back({name, value});
-    record({{"kind", "run"},
-            {"experiment", experiment.name},
-            {"command", settings.command},
-            {"config", experiment.text},
-            {"provenance", facts},
-            {"limits",
-             {{"time_s", experiment.limits.time_s},
-              {"memory_bytes", experiment.limits.memory_bytes}}}});
-    for (const PlannedCell& cell : plan_) {
-      record({{"kind", "cell"},
-              {"cell", to_json(cell.cell)},
-              {"planned", measurements_to_json(planned_result(cell))}});
+// "load, huge pages"; empty when nothing disturbs.
+std::string disturbances() {
+  std::vector<std::string> found;
+  for (const MachineFact& fact : examine_machine()) {
+    if (fact.state == MachineFact::State::disturbs) found.push_back(fact.subject);
+  }
+  return fmt::format("{}", fmt::join(found, ", "));
+}
+
+// All that is known before anything is measured.
+std::vector<json> head_records(const Experiment& experiment, const std::vector<PlannedCell>& plan,
+                               const RunSettings& settings) {
+  json facts = json::array();
+  for (const auto& [name, value] : machine_provenance()) facts.push_back({name, value});
+  if (const std::string found = disturbances(); !found.empty() && experiment.measure.time) {
+    facts.push_back({"may disturb times", found});
+    say(fmt::format("times may vary, because of: {} (longattn doctor says what to do)\n", found));
+  }
+  json run = to_json(
+      Orders{experiment.measure, experiment.limits, experiment.seed, fs::current_path().string()});
+  run.update({{"kind", "run"},
+              {"experiment", experiment.name},
+              {"command", settings.command},
+              {"config", experiment.text},
+              {"config_path", fs::absolute(experiment.path).string()},
+              {"overrides", settings.overrides},
+              {"shard", to_string(settings.shard)},
+              {"provenance", facts}});
+  std::vector<json> records = {run};
+  std::vector<Cell> cells;
+  for (const PlannedCell& planned : plan) cells.push_back(planned.cell);
+  const std::vector<Index> shards = shard_of_cells(cells, settings.shard.count);
+  if (!shards.empty() && std::ranges::find(shards, settings.shard.index) == shards.end()) {
+    throw Error(
+        fmt::format("shard {} has no cells: there are only {} combinations of input and "
+                    "length, and the cells of one stay together",
+                    to_string(settings.shard), *std::ranges::max_element(shards)));
+  }
+  for (size_t n = 0; n < plan.size(); ++n) {
+    CellResult result = planned_result(plan[n]);
+    if (result.status == Status::ok && shards[n] != settings.shard.index) {
+      result.status = Status::skipped;
+      result.reason = left_to({shards[n], settings.shard.count});
     }
+    records.push_back({{"kind", "cell"},
+                       {"cell", to_json(result.cell)},
+                       {"planned", measurements_to_json(result)}});
   }
+  return records;
+}
 
-  RunResults run() {
-    const Measure& measure = experiment_.measure;
-    if (measure.error) measure_inputs();
-    if (measure.error) pass_over_cells(Pass::error);
-    if (measure.memory) pass_over_cells(Pass::memory);
-    if (measure.patterns) draw_patterns();
-    if (measure.time) time_in_rounds();
-    record({{"kind", "end"}, {"status", stop_.load() == 0 ? "complete" : "interrupted"}});
-    finish_results(results_);
-    progress_.finish();
-    return std::move(results_);
+// Measures what the journal does not hold yet.
+RunOutcome go_on(const Orders& orders, Journal& journal, RunResults results, History& history,
+                 Index max_failures, const std::atomic<int>& stop) {
+  RunOutcome outcome;
+  try {
+    Measuring measuring(orders, journal, results, history, stop);
+    measuring.run(max_failures);
+    outcome.measured = measuring.done();
+    outcome.planned = measuring.steps();
+    outcome.disturbed_rounds = measuring.disturbed_rounds();
+    outcome.failed_too_often = measuring.failed_too_often();
+    outcome.time_spent = measuring.time_spent();
+    const char* const status = stop.load() != 0           ? "interrupted"
+                               : outcome.failed_too_often ? "ended after too many failures"
+                                                          : "complete";
+    json end = {{"kind", "end"}, {"status", status}};
+    if (measuring.steps() > 0) end["spent"] = outcome.time_spent;
+    journal.append(end);
+    apply_record(end, results);
+  } catch (const IoError& error) {
+    throw IoError(
+        fmt::format("{}. What was measured before is kept; go on with: longattn run "
+                    "--resume {}",
+                    error.what(), printable(results.folder)));
   }
+  finish_results(results);
+  outcome.results = std::move(results);
+  return outcome;
+}
 
- private:
-  bool open(size_t n) const { return results_.cells[n].status == Status::ok; }
+// The config as it is now, if there is one to compare with.
+void require_same_config(const json& run, const std::optional<std::string>& given,
+                         const std::string& folder) {
+  const std::string path = given.value_or(run.at("config_path").get<std::string>());
+  if (!given && !fs::exists(path)) return;
+  const auto overrides = run.at("overrides").get<std::vector<std::string>>();
+  const auto before = run.at("config").get<std::string>();
+  const ConfigDocument now = read_document(path, overrides);
+  // Comments, and where a text says that it comes from, do not count.
+  Diagnostics found_before;
+  const YamlNode root = parse_yaml({.name = folder, .text = before}, found_before);
+  if (to_yaml(root) == to_yaml(now.root)) return;
+  const std::string difference = differing_lines(before, now.text);
+  throw Error(fmt::format(
+      "{} is not what it was when this run began:{}\nnothing was measured. To go on as the run "
+      "began: longattn run {} --resume {}; for the changed config start a new run",
+      printable(path), difference, printable((fs::path(folder) / "config.yaml").string()),
+      printable(folder)));
+}
 
-  Index count_steps() const {
-    const Measure& m = experiment_.measure;
-    const auto cells = std::ranges::count_if(plan_, [](const PlannedCell& cell) {
-      return cell.unsupported.empty() && cell.skipped.empty();
-    });
-    return cells * ((m.error ? 1 : 0) + (m.memory ? 1 : 0) + (m.time ? m.rounds : 0));
+// Traces, and files that options name.
+void require_same_files(const RunResults& results, std::span<const Variant* const> variants,
+                        std::uint64_t seed) {
+  std::map<std::string, std::string> files;
+  for (const CellResult& result : results.cells) {
+    if (result.status != Status::ok) continue;
+    Cell now = result.cell;
+    const Variant& variant = require_variant(variants, now.variant);
+    identify(now, {&variant, Options(variant.options, now.options)}, seed, files);
+    if (now.id == result.cell.id) continue;
+    const bool trace = now.input_hash != result.cell.input_hash;
+    throw Error(fmt::format(
+        "{}: the content is not what it was when this run began; nothing was "
+        "measured. Start a new run",
+        trace ? printable(now.input.path) : "a file that an option of " + now.variant + " names"));
   }
-
-  void record(const json& entry) {
-    journal_.append(entry);
-    apply_record(entry, results_);
-  }
-
-  // Cells with the same input and Problem share their tensors. (The mask counts: some generators
-  // look at how many keys a query sees.)
-  static std::string input_key(const Cell& cell) {
-    return json{to_json(cell)["input"], to_json(cell.problem)}.dump();
-  }
-
-  // Inputs are made when first needed and kept for the whole run.
-  const SharedInputs& inputs_of(const Cell& cell) {
-    const std::string text = input_key(cell);
-    const auto found = inputs_.find(text);
-    if (found != inputs_.end()) return found->second;
-    progress_.note(
-        fmt::format("making inputs: {}, {} tokens", cell.input.label, cell.problem.key_len));
-    return inputs_.emplace(text, SharedInputs(make_inputs(cell.input, cell.problem, threads_)))
-        .first->second;
-  }
-
-  void measure(size_t n, Pass pass, Index round) {
-    const Cell& cell = plan_[n].cell;
-    const std::string what = fmt::format("{} {} tokens: {}", short_label(cell, results_.cells),
-                                         cell.problem.key_len, to_string(pass));
-    progress_.begin(pass == Pass::time ? fmt::format("{} round {}", what, round + 1) : what);
-    const SharedInputs& shared = inputs_of(cell);
-    const WorkerRequest request{pass,
-                                cell,
-                                shared.layout(),
-                                experiment_.measure.min_time_s,
-                                experiment_.measure.error_rows,
-                                experiment_.measure.seeds,
-                                experiment_.seed};
-    // The limit is on the variant: what its judge needs comes on top.
-    const bool judges = pass == Pass::input || pass == Pass::error || pass == Pass::pattern;
-    const WorkerLimits limits{
-        experiment_.limits.time_s,
-        experiment_.limits.memory_bytes + (judges ? judging_bytes(cell.problem, cell.threads) : 0),
-        cell.threads};
-    const WorkerOutcome outcome = run_worker(to_text(request), shared.descriptor(), limits, stop_);
-    if (outcome.interrupted) return;
-    json entry = {{"kind", to_string(pass)}, {"id", cell.id}, {"round", round}};
-    if (outcome.status == Status::ok) {
-      const json answer = json::parse(outcome.output, nullptr, false);
-      if (answer.is_object()) {
-        entry.update(answer);
-      } else {
-        entry["result"] = {{"status", "crash"}, {"reason", "the worker ended without a result"}};
-      }
-    } else {
-      entry["result"] = {{"status", to_string(outcome.status)}, {"reason", outcome.reason}};
-      entry["log"] = outcome.log;  // the end of what it said on standard error
-    }
-    // A picture is no verdict on the variant, and neither is what its input is like.
-    const bool verdict = pass != Pass::pattern && pass != Pass::input;
-    if (!verdict && !entry.contains(to_string(pass))) return;
-    record(entry);
-    if (verdict) progress_.done();
-    if (!open(n)) {
-      progress_.drop(steps_after(pass, round));
-      progress_.note(fmt::format("{} {}: {}", what, to_string(results_.cells[n].status),
-                                 results_.cells[n].reason));
-    }
-  }
-
-  // Measurements of a cell that its failure in this one saves.
-  Index steps_after(Pass pass, Index round) const {
-    const Measure& m = experiment_.measure;
-    const Index rounds = m.time ? m.rounds : 0;
-    if (pass == Pass::error) return (m.memory ? 1 : 0) + rounds;
-    return pass == Pass::memory ? rounds : rounds - round - 1;
-  }
-
-  void pass_over_cells(Pass pass) {
-    for (size_t n = 0; n < plan_.size() && stop_.load() == 0; ++n) {
-      if (open(n)) measure(n, pass, 0);
-    }
-  }
-
-  // Once per input and Problem, whatever the variant.
-  void measure_inputs() {
-    std::set<std::string> done;
-    for (size_t n = 0; n < plan_.size() && stop_.load() == 0; ++n) {
-      if (open(n) && done.insert(input_key(plan_[n].cell)).second) measure(n, Pass::input, 0);
-    }
-  }
-
-  // One picture per variant, options and input, at its shortest length.
-  void draw_patterns() {
-    std::map<std::string, size_t> shortest;
-    for (size_t n = 0; n < plan_.size(); ++n) {
-      if (!open(n) || plan_[n].cell.threads != plan_.front().cell.threads) continue;
-      const Cell& cell = plan_[n].cell;
-      const std::string key = json{cell.input.label, cell.variant, to_json(cell)["options"]}.dump();
-      const auto [found, fresh] = shortest.try_emplace(key, n);
-      if (!fresh && cell.problem.key_len < plan_[found->second].cell.problem.key_len) {
-        found->second = n;
-      }
-    }
-    std::vector<size_t> cells;
-    for (const auto& [key, n] : shortest) cells.push_back(n);
-    std::ranges::sort(cells);
-    for (size_t n : cells) {
-      if (stop_.load() == 0) measure(n, Pass::pattern, 0);
-    }
-  }
-
-  void time_in_rounds() {
-    for (Index round = 0; round < experiment_.measure.rounds; ++round) {
-      std::vector<size_t> order(plan_.size());
-      std::iota(order.begin(), order.end(), size_t{0});
-      const CounterRandom random(experiment_.seed,
-                                 make_stream(0x0DE4, static_cast<std::uint64_t>(round)));
-      for (size_t n = order.size(); n > 1; --n) {  // Fisher-Yates
-        std::swap(order[n - 1], order[random.below(n, n)]);
-      }
-      for (size_t n : order) {
-        if (open(n) && stop_.load() == 0) measure(n, Pass::time, round);
-      }
-    }
-  }
-
-  const Experiment& experiment_;
-  const std::vector<PlannedCell>& plan_;
-  const std::atomic<int>& stop_;
-  const std::string path_;
-  RunFolder folder_;
-  Journal journal_;
-  Progress progress_;
-  RunResults results_;
-  const int threads_ = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  std::map<std::string, SharedInputs> inputs_;
-};
+}
 
 }  // namespace
 
-RunResults run_experiment(const Experiment& experiment, const std::vector<PlannedCell>& plan,
+RunOutcome run_experiment(const Experiment& experiment, const std::vector<PlannedCell>& plan,
                           const RunSettings& settings, const std::atomic<int>& stop) {
-  return Runner(experiment, plan, settings, stop).run();
+  const std::vector<json> head = head_records(experiment, plan, settings);
+  const RunFolder folder = settings.folder.empty()
+                               ? RunFolder::create_named_after_time("results/" + experiment.name)
+                               : RunFolder::create(settings.folder);
+  Journal journal = Journal::create(folder.journal(), head);
+  write_text(folder.file("config.yaml"), experiment.text);
+  RunResults results;
+  results.folder = folder.path();
+  for (const json& record : head) apply_record(record, results);
+  History history;
+  return go_on(orders_from_json(head.front()), journal, std::move(results), history,
+               settings.max_failures, stop);
+}
+
+RunOutcome resume_run(const std::string& given, const std::optional<std::string>& config,
+                      std::span<const Variant* const> variants, Index max_failures,
+                      const std::atomic<int>& stop) {
+  const std::string path = fs::absolute(given).string();
+  const RunFolder folder = RunFolder::reopen(path);
+  RunResults results;
+  results.folder = path;
+  History history;
+  json run;
+  read_journal(folder.journal(), [&](const json& record) {
+    if (record.at("kind") == "run") run = record;
+    apply_record(record, results);
+    history.add(record);
+  });
+  if (run.is_null() || !run.contains("working_folder")) {
+    throw Error(fmt::format("{}: written by an older version; start a new run", printable(path)));
+  }
+  const Orders orders = orders_from_json(run);
+  const Provenance now = machine_provenance();
+  const std::string difference = differing_facts(results.provenance, now);
+  if (!difference.empty()) {
+    throw Error(
+        fmt::format("{}: this is not the build or the machine that the run began with:{}\n"
+                    "nothing was measured. Figures of two machines or builds do not belong "
+                    "in one table: start a new run",
+                    printable(path), difference));
+  }
+  require_same_config(run, config, path);
+  // Paths in the journal are relative to where the run began.
+  std::error_code gone;
+  fs::current_path(orders.working_folder, gone);
+  require_same_files(results, variants, orders.seed);
+  Journal journal = Journal::resume(folder.journal());
+  if (journal.was_torn()) {
+    say(fmt::format("{}: the last line is torn; that measurement is made again\n",
+                    printable(folder.journal())));
+  }
+  if (!fs::exists(folder.file("config.yaml"))) {
+    write_text(folder.file("config.yaml"), run.at("config").get<std::string>());
+  }
+  const json resumed = {{"kind", "resume"}, {"date", now.front().second}};
+  journal.append(resumed);
+  apply_record(resumed, results);
+  return go_on(orders, journal, std::move(results), history, max_failures, stop);
 }
 
 }  // namespace longattn

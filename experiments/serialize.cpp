@@ -208,10 +208,34 @@ Cell cell_from_json(const json& in) {
   return cell;
 }
 
+json to_json(const Measure& m) {
+  return {{"rounds", m.rounds},         {"min_time_s", m.min_time_s}, {"max_time_s", m.max_time_s},
+          {"error_rows", m.error_rows}, {"seeds", m.seeds},           {"time", m.time},
+          {"memory", m.memory},         {"error", m.error},           {"patterns", m.patterns}};
+}
+
+Measure measure_from_json(const json& in) {
+  Measure m;
+  m.rounds = in.at("rounds");
+  m.min_time_s = in.at("min_time_s");
+  m.max_time_s = in.at("max_time_s");
+  m.error_rows = in.at("error_rows");
+  m.seeds = in.at("seeds");
+  m.time = in.at("time");
+  m.memory = in.at("memory");
+  m.error = in.at("error");
+  m.patterns = in.at("patterns");
+  return m;
+}
+
 json measurements_to_json(const CellResult& result) {
   json out = {{"status", to_string(result.status)}};
   if (!result.reason.empty()) out["reason"] = result.reason;
   if (!result.round_seconds.empty()) out["round_seconds"] = result.round_seconds;
+  if (result.few_rounds) out["few_rounds"] = true;
+  if (result.disturbed_rounds > 0) out["disturbed_rounds"] = result.disturbed_rounds;
+  if (!result.output_hash.empty()) out["output_hash"] = result.output_hash;
+  if (result.nondeterministic) out["nondeterministic"] = true;
   if (result.sampled_rows > 0) out["sampled_rows"] = result.sampled_rows;
   if (result.declared_exact) out["declared_exact"] = true;
   for (const PlanFigure& figure : result.figures) out["figures"][figure.name] = figure.values;
@@ -227,6 +251,14 @@ void apply_measurements(const json& in, CellResult& result) {
     for (double seconds : in.at("round_seconds").get<std::vector<double>>()) {
       result.round_seconds.push_back(seconds);
     }
+  }
+  if (in.contains("disturbed_rounds")) {
+    result.disturbed_rounds += integer_from(in.at("disturbed_rounds"));
+  }
+  if (in.contains("output_hash")) {
+    const auto hash = in.at("output_hash").get<std::string>();
+    if (result.output_hash.empty()) result.output_hash = hash;
+    if (result.output_hash != hash) result.nondeterministic = true;
   }
   if (in.contains("sampled_rows")) result.sampled_rows = integer_from(in.at("sampled_rows"));
   if (in.contains("declared_exact")) result.declared_exact = in.at("declared_exact");

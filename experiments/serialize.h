@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/cell.h"
+#include "experiments/config/experiment.h"
 
 namespace longattn {
 
@@ -16,10 +17,12 @@ nlohmann::json to_json(const Problem& problem);
 Problem problem_from_json(const nlohmann::json& json);
 nlohmann::json to_json(const Cell& cell);
 Cell cell_from_json(const nlohmann::json& json);
+nlohmann::json to_json(const Measure& measure);
+Measure measure_from_json(const nlohmann::json& json);
 
 /// The measured fields of a result (everything but the cell); what was not measured is left out.
 nlohmann::json measurements_to_json(const CellResult& result);
-/// Sets those fields of `result` that the object has; leaves the others alone.
+/// Sets those fields of `result` that the object has; leaves the others alone. Rounds add up.
 void apply_measurements(const nlohmann::json& json, CellResult& result);
 
 nlohmann::json to_json(const InputResult& result);

@@ -10,6 +10,7 @@
 #include "experiments/cli/commands.h"
 #include "experiments/config/diagnostics.h"
 #include "experiments/exit_codes.h"
+#include "experiments/progress.h"
 #include "variants/registry.h"
 
 namespace longattn {
@@ -17,12 +18,12 @@ namespace {
 
 using AddCommand = void (*)(CLI::App&, const Invocation&, Action&);
 // In the order of `longattn --help`.
-const std::vector<AddCommand> kCommands = {add_run,     add_plan,   add_list,       add_describe,
-                                           add_check,   add_report, add_compare,    add_attend,
-                                           add_inspect, add_schema, add_parameters, add_worker};
+const std::vector<AddCommand> kCommands = {
+    add_run,     add_merge,  add_plan,    add_list,   add_describe, add_check,      add_report,
+    add_compare, add_attend, add_inspect, add_schema, add_doctor,   add_parameters, add_worker};
 
 int fail(ExitCode code, const std::string& message) {
-  fmt::print(stderr, "longattn: error: {}\n", message);
+  say(fmt::format("longattn: error: {}\n", message));
   return code;
 }
 
@@ -31,7 +32,7 @@ int guarded(const Action& action) {
   try {
     return action();
   } catch (const ConfigError& error) {
-    fmt::print(stderr, "{}\n", error.what());  // a text of its own, many errors long
+    say(fmt::format("{}\n", error.what()));  // a text of its own, many errors long
     return kExitUsage;
   } catch (const DataError& error) {
     return fail(kExitData, error.what());

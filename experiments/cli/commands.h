@@ -25,6 +25,8 @@ void add_set_option(CLI::App& command, std::vector<std::string>& overrides);
 // One file a command: experiments/cli/<name>.cpp. Each adds a CLI11 subcommand with help that
 // teaches, and sets `chosen` when it is the one typed.
 void add_run(CLI::App& app, const Invocation& invocation, Action& chosen);
+void add_merge(CLI::App& app, const Invocation& invocation, Action& chosen);
+void add_doctor(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_list(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_describe(CLI::App& app, const Invocation& invocation, Action& chosen);

@@ -1,22 +1,18 @@
 #include "experiments/run.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
-#include <exception>
-#include <filesystem>
 #include <memory>
-#include <string_view>
 
 #include "core/error.h"
-#include "core/io/file.h"
 #include "core/io/text.h"
 #include "experiments/cli/commands.h"
+#include "experiments/cli/run_common.h"
 #include "experiments/exit_codes.h"
-#include "experiments/report/report.h"
-#include "experiments/serialize.h"
+#include "experiments/progress.h"
 
 namespace longattn {
 namespace {
@@ -35,61 +31,26 @@ void catch_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-int exit_code(const RunResults& results) {
-  if (stop_signal != 0) return 128 + stop_signal;
-  const bool failed = std::ranges::any_of(results.cells, [](const CellResult& result) {
-    return result.status != Status::ok && result.status != Status::skipped &&
-           result.status != Status::unsupported;
-  });
-  return failed ? kExitFailedCells : kExitOk;
-}
-
 struct RunArguments {
-  std::string config, output;
+  std::string config, output, resume, shard = "1/1";
   std::vector<std::string> cells, set;
-  Index rounds = 0;
-  bool json = false;
+  Index rounds = 0, max_failures = 0;
+  bool json = false, no_report = false, fail_fast = false;
 };
 
-// As a shell reads it back.
-std::string quoted(const std::string& argument) {
-  const auto plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("_-+=./:,@%").find(c) != std::string_view::npos;
-  };
-  if (!argument.empty() && std::ranges::all_of(argument, plain)) return argument;
-  std::string text = "'";
-  for (char c : argument) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
-}
-
-// As typed, but for the output folder and the choice of cells: it can be typed again.
-std::string command_line(const std::vector<std::string>& arguments) {
-  std::vector<std::string> parts;
+// As typed, but for where results go and which cells are chosen: it can be typed again.
+std::vector<std::string> repeatable(const std::vector<std::string>& arguments) {
+  std::vector<std::string> kept;
   for (size_t n = 0; n < arguments.size(); ++n) {
     const std::string& argument = arguments[n];
-    if (argument.starts_with("--output=") || argument.starts_with("--cell=")) continue;
-    if (argument == "--output" || argument == "--cell") {
-      ++n;
-      continue;
+    const std::string name = argument.substr(0, argument.find('='));
+    if (name == "--output" || name == "--cell" || name == "--shard") {
+      if (name == argument) ++n;
+    } else {
+      kept.push_back(argument);
     }
-    parts.push_back(quoted(argument));
   }
-  return fmt::format("{}", fmt::join(parts, " "));
-}
-
-void print_json(const RunResults& results) {
-  nlohmann::json cells = nlohmann::json::array();
-  for (const CellResult& result : results.cells) {
-    nlohmann::json cell = measurements_to_json(result);
-    cell["cell"] = to_json(result.cell);
-    cells.push_back(std::move(cell));
-  }
-  const nlohmann::json all = {{"experiment", results.experiment},
-                              {"folder", results.folder},
-                              {"command", results.command},
-                              {"cells", cells}};
-  fmt::print("{}\n", all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  return kept;
 }
 
 // Only the cells asked for; all when none is.
@@ -109,34 +70,53 @@ void keep_cells(const std::vector<std::string>& ids, std::vector<PlannedCell>& p
   });
 }
 
-int run(const RunArguments& arguments, const Invocation& invocation) {
+RunOutcome measure(const RunArguments& arguments, const Invocation& invocation) {
+  const Index max_failures = arguments.fail_fast ? 1 : arguments.max_failures;
+  if (!arguments.resume.empty()) {
+    catch_signals();
+    const auto config = arguments.config.empty() ? std::nullopt : std::optional(arguments.config);
+    return resume_run(arguments.resume, config, invocation.variants, max_failures, stop_signal);
+  }
+  if (arguments.config.empty()) throw Error("run: expected a config file, or --resume FOLDER");
+  const Shard shard = shard_from_string(arguments.shard);
   Experiment experiment = read_experiment(arguments.config, invocation.variants, arguments.set);
   if (arguments.rounds > 0) experiment.measure.rounds = arguments.rounds;
   std::vector<PlannedCell> plan = make_plan(experiment);
   keep_cells(arguments.cells, plan);
   catch_signals();
-  const RunResults results = run_experiment(
-      experiment, plan, {arguments.output, command_line(invocation.arguments)}, stop_signal);
-  std::exception_ptr failure;  // of the report: what was measured is printed all the same
+  return run_experiment(experiment, plan,
+                        {arguments.output, command_text(repeatable(invocation.arguments)),
+                         arguments.set, shard, max_failures},
+                        stop_signal);
+}
+
+void say_how_it_ended(const RunOutcome& outcome, const std::string& program) {
+  if (outcome.disturbed_rounds > 0) {
+    say(fmt::format(
+        "{} timing rounds were disturbed: their threads had to wait for a processor; see "
+        "{} doctor\n",
+        outcome.disturbed_rounds, program));
+  }
+  say(fmt::format("{}\n", outcome.time_spent));
+  if (stop_signal == 0 && !outcome.failed_too_often) return;
+  say(fmt::format("{} after {} of {} measurements; go on with: {}\n",
+                  stop_signal != 0 ? "interrupted" : "ended by a failure", outcome.measured,
+                  outcome.planned,
+                  command_text({program, "run", "--resume", outcome.results.folder})));
+}
+
+int run(const RunArguments& arguments, const Invocation& invocation) {
+  const RunOutcome outcome = measure(arguments, invocation);
+  const std::string& program = invocation.arguments.front();
+  // Told first: a report of many plots takes a moment, and whoever interrupts may not wait for it.
+  say_how_it_ended(outcome, program);
   try {
-    write_report(results, results.folder);
-  } catch (const IoError&) {
-    failure = std::current_exception();
+    present(outcome.results, {!arguments.no_report, arguments.json});
+  } catch (const IoError& error) {
+    if (stop_signal == 0) throw;  // else: perhaps the terminal is gone
+    say(fmt::format("longattn: error: {}\n", error.what()));
   }
-  std::signal(SIGPIPE, SIG_DFL);  // `| head` ends the printing without a word
-  if (arguments.json) {
-    print_json(results);
-  } else {
-    print_table(results, stdout);
-  }
-  if (stop_signal != 0) fmt::print(stderr, "interrupted: the report holds what was measured\n");
-  for (const auto& [name, file] :
-       {std::pair("report: ", "report.html"), {"table:  ", "results.csv"}}) {
-    const std::filesystem::path path = std::filesystem::path(results.folder) / file;
-    if (std::filesystem::exists(path)) fmt::print(stderr, "{} {}\n", name, path.string());
-  }
-  if (failure) std::rethrow_exception(failure);
-  return exit_code(results);
+  return stop_signal != 0 ? 128 + stop_signal : exit_code_of(outcome.results);
 }
 
 }  // namespace
@@ -145,24 +125,50 @@ void add_run(CLI::App& app, const Invocation& invocation, Action& chosen) {
   CLI::App* command = app.add_subcommand(
       "run", "Measure an experiment: time, memory and error of every variant in a config file");
   auto arguments = std::make_shared<RunArguments>();
-  command->add_option("config", arguments->config, "YAML file; see configs/ for examples")
-      ->required();
-  command->add_option("--output", arguments->output,
-                      "new folder for the results (default: results/<experiment>/<time>-<id>)");
+  command->add_option("config", arguments->config, "YAML file; see configs/ for examples");
+  CLI::Option* output =
+      command->add_option("--output", arguments->output,
+                          "new folder for the results (default: results/<experiment>/<time>)");
   add_set_option(*command, arguments->set);
-  command->add_option("--rounds", arguments->rounds, "timing rounds, instead of measure.rounds")
-      ->check(CLI::Range(Index{1}, Index{1000}));
+  CLI::Option* cell = command
+                          ->add_option("--cell", arguments->cells,
+                                       "measure this cell only (may be repeated); results.csv has "
+                                       "the ids")
+                          ->allow_extra_args(false);
+  CLI::Option* rounds =
+      command->add_option("--rounds", arguments->rounds, "timing rounds, instead of measure.rounds")
+          ->check(CLI::Range(Index{1}, Index{1000}));
+  CLI::Option* shard = command->add_option(
+      "--shard", arguments->shard,
+      "i/n: measure only the i-th of n parts; `longattn merge` puts them together");
   command
-      ->add_option("--cell", arguments->cells,
-                   "measure this cell only (may be repeated); results.csv has the ids")
-      ->allow_extra_args(false);
+      ->add_option("--resume", arguments->resume,
+                   "go on with the run in this folder: what was measured stays")
+      ->excludes(output)
+      ->excludes(rounds)
+      ->excludes(shard)
+      ->excludes(cell)
+      ->excludes("--set");
+  CLI::Option* fail_fast =
+      command->add_flag("--fail-fast", arguments->fail_fast, "end at the first cell that fails");
+  command
+      ->add_option("--max-failures", arguments->max_failures,
+                   "end when so many cells have failed (default: never)")
+      ->check(CLI::Range(Index{1}, Index{1000000}))
+      ->excludes(fail_fast);
+  command->add_flag("--no-report", arguments->no_report,
+                    "leave out results.csv, plots and report.html; `longattn report` makes them");
   command->add_flag("--json", arguments->json, "print the results as JSON instead of a table");
   command->footer(
       "Each measurement runs in a process of its own, within limits.time and limits.memory; a\n"
       "variant that crashes, hangs or runs out of memory becomes a row and the run goes on.\n"
+      "Ctrl-C ends the run in order, with a report of what there is; a second one ends it at "
+      "once.\n"
+      "--resume refuses another build or machine, a changed config or trace.\n"
       "The table goes to standard output, progress to standard error.\n"
       "Exit code 0: every cell is ok, skipped or unsupported; 1: some cell failed;\n"
-      "74: a file could not be written, or the plots could not be drawn (the rest is there).");
+      "74: a file could not be written, or the plots could not be drawn (the rest is there);\n"
+      "75: another run writes to the folder; 130, 143, 129: ended by ctrl-C, SIGTERM, SIGHUP.");
   command->callback(
       [&, arguments] { chosen = [&, arguments] { return run(*arguments, invocation); }; });
 }

@@ -100,6 +100,9 @@ class ExperimentReader {
     if (const YamlNode* n = map->find("min_time")) {
       m.min_time_s = reader_.duration(*n, keys.key("min_time")).value_or(m.min_time_s);
     }
+    if (const YamlNode* n = map->find("max_time")) {
+      m.max_time_s = reader_.duration(*n, keys.key("max_time")).value_or(m.max_time_s);
+    }
     for (const auto& [key, flag] : {std::pair<const char*, bool*>{"time", &m.time},
                                     {"memory", &m.memory},
                                     {"error", &m.error},

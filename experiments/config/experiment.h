@@ -21,6 +21,7 @@ struct VariantRequest {
 struct Measure {
   Index rounds = 9;          ///< of timing, each in a process of its own
   double min_time_s = 0.02;  ///< of repeated calls per round
+  double max_time_s = 0;     ///< of all timing rounds of a cell; then no more after three; 0: none
   Index error_rows = 256;    ///< sampled query rows
   Index seeds = 5;           ///< of variants that draw at random, for the spread of their error
   bool time = true, memory = true, error = true, patterns = true;

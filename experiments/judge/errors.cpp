@@ -227,25 +227,23 @@ double judging_bytes(const Problem& p, int threads) {
   return rows + prepared + kOther;
 }
 
-void judge_errors(const Attention& attention, const Traits& traits, const Inputs& inputs,
-                  const JudgeSettings& settings, Context& context, CellResult& result,
-                  const Reseeded& reseeded, Index seeds) {
+void judge_errors(const Judged& judged, const JudgeSettings& settings, Context& context,
+                  CellResult& result, const Reseeded& reseeded, Index seeds) {
+  const auto& [attention, traits, inputs, output] = judged;
   const Problem& p = attention.problem();
-  Tensor output({p.batch, p.num_heads, p.query_len, p.value_dim});
-  attention.forward(inputs, {output.mutable_view(), {}}, context);
   if (p.query_len == 0) return;
-  look_for_nan(attention, inputs, output.mutable_view(), result);
+  look_for_nan(attention, inputs, output, result);
   if (result.status == Status::nan) return;
   std::vector<RowChunk> chunks = sample_rows(p, settings.rows, settings.seed);
   const Definitions own = all_definitions(attention, inputs);
-  std::vector<std::vector<RowJudgement>> judged(chunks.size());
+  std::vector<std::vector<RowJudgement>> parts(chunks.size());
   context.arena().for_each(static_cast<Index>(chunks.size()), [&](Index n, int) {
     const RowChunk& chunk = chunks[static_cast<size_t>(n)];
-    judged[static_cast<size_t>(n)] = judge_rows(
-        attention, traits, inputs, definition_of(own, p, chunk), chunk, output.mutable_view());
+    parts[static_cast<size_t>(n)] = judge_rows(judged.attention, judged.traits, judged.inputs,
+                                               definition_of(own, p, chunk), chunk, judged.output);
   });
   std::vector<RowJudgement> rows, pinned;
-  for (const auto& part : judged) {
+  for (const auto& part : parts) {
     auto& to = part.front().pinned ? pinned : rows;
     to.insert(to.end(), part.begin(), part.end());
   }

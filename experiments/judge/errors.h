@@ -18,6 +18,13 @@ struct JudgeSettings {
 
 /// The same variant with another seed, for those that draw at random.
 using Reseeded = std::function<std::unique_ptr<const Attention>(Index n)>;
+/// What is judged: `output` is what forward gave for these inputs.
+struct Judged {
+  const Attention& attention;
+  Traits traits;
+  const Inputs& inputs;
+  TensorView output;
+};
 
 /// Bytes that judging and pictures take at most, beside what the variant's forward pass takes: some
 /// matrices of [8, key_len] doubles per thread (the definition's weights and magnitudes, those of
@@ -56,8 +63,7 @@ double judging_bytes(const Problem& problem, int threads);
 ///
 /// Time O(rows * key_len * head_dim * seeds); memory O(threads * key_len). The numbers do not
 /// depend on the number of threads.
-void judge_errors(const Attention& attention, const Traits& traits, const Inputs& inputs,
-                  const JudgeSettings& settings, Context& context, CellResult& result,
-                  const Reseeded& reseeded = {}, Index seeds = 1);
+void judge_errors(const Judged& judged, const JudgeSettings& settings, Context& context,
+                  CellResult& result, const Reseeded& reseeded = {}, Index seeds = 1);
 
 }  // namespace longattn

@@ -16,6 +16,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 #include "core/error.h"
@@ -25,7 +26,7 @@ namespace longattn {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr double kGraceSeconds = 2;
+constexpr double kGraceSeconds = 1;
 constexpr size_t kLogBytes = 4096;
 constexpr size_t kOutputBytes = size_t{64} << 20;  // far above any honest result
 constexpr double kStackBytes = 8 << 20;
@@ -134,7 +135,17 @@ std::string last_line(const std::string& log) {
   return log.substr(begin == std::string::npos ? 0 : begin + 1, end - begin);
 }
 
-void classify(int wait_status, WorkerOutcome& outcome) {
+// How often the kernel has killed a process for memory since it booted; -1 where it does not say.
+long system_oom_kills() {
+  std::ifstream file("/proc/vmstat");
+  std::string name;
+  for (long value = 0; file >> name >> value;) {
+    if (name == "oom_kill") return value;
+  }
+  return -1;
+}
+
+void classify(int wait_status, bool system_out_of_memory, WorkerOutcome& outcome) {
   if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) return;
   // bad_alloc where it could not be caught (another thread, a noexcept function) aborts.
   const bool allocation = outcome.log.find("std::bad_alloc") != std::string::npos ||
@@ -144,11 +155,16 @@ void classify(int wait_status, WorkerOutcome& outcome) {
     outcome.reason = "memory limit reached: an allocation failed";
     return;
   }
+  if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL && system_out_of_memory) {
+    outcome.status = Status::oom;
+    outcome.reason = "killed by the system, which was out of memory";
+    return;
+  }
   outcome.status = Status::crash;
   if (WIFSIGNALED(wait_status)) {
     const int signal = WTERMSIG(wait_status);
     outcome.reason = fmt::format("killed by signal {} ({})", signal, strsignal(signal));
-    if (signal == SIGKILL) outcome.reason += ", not by this run; the system may be out of memory";
+    if (signal == SIGKILL) outcome.reason += ", not by this run";
   } else {
     outcome.reason = fmt::format("exit code {}", WEXITSTATUS(wait_status));
   }
@@ -214,7 +230,7 @@ class Supervisor {
       outcome_.reason = fmt::format("not done after {:.3g} s, the limit is {:.3g} s",
                                     outcome_.elapsed_s, limits_.time_s);
     } else if (!outcome_.interrupted) {
-      classify(wait_status, outcome_);
+      classify(wait_status, system_oom_kills() > oom_kills_before_, outcome_);
     }
   }
 
@@ -235,6 +251,7 @@ class Supervisor {
   const Descriptor process_;
   const WorkerLimits& limits_;
   const std::atomic<int>& stop_;
+  const long oom_kills_before_ = system_oom_kills();
   const Clock::time_point begin_ = Clock::now();
   WorkerOutcome outcome_;
   double ending_since_ = -1;

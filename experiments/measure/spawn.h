@@ -29,7 +29,7 @@ inline constexpr int kWorkerInputs = 3, kWorkerResult = 4;
 
 /// Runs this very program as `__worker` in a process of its own: request on standard input, shared
 /// inputs on descriptor 3, result on descriptor 4. Its own process group, killed as a whole at the
-/// time limit (SIGTERM, two seconds later SIGKILL), when `stop` becomes non-zero, and when the
+/// time limit (SIGTERM, one second later SIGKILL), when `stop` becomes non-zero, and when the
 /// parent dies. Throws IoError when no process can be made.
 WorkerOutcome run_worker(const std::string& request, int inputs, const WorkerLimits& limits,
                          const std::atomic<int>& stop);

@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <new>
@@ -13,6 +16,7 @@
 #include "experiments/inputs/shared_inputs.h"
 #include "experiments/judge/errors.h"
 #include "experiments/judge/inputs.h"
+#include "experiments/measure/guarded_output.h"
 #include "experiments/measure/memory.h"
 #include "experiments/measure/spawn.h"
 #include "experiments/serialize.h"
@@ -44,6 +48,25 @@ struct Task {
   Context context;
 };
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// Where a worker's time goes beside starting, mapping and checking.
+struct Spent {
+  double measured_s = 0, warm_up_s = 0, judging_s = 0;
+};
+
+// Runs `body` and adds its time.
+template <class Body>
+void timed(double& seconds, const Body& body) {
+  const Clock::time_point begin = Clock::now();
+  body();
+  seconds += seconds_since(begin);
+}
+
 Tensor make_output(const Problem& p) {
   return Tensor({p.batch, p.num_heads, p.query_len, p.value_dim});
 }
@@ -55,17 +78,35 @@ class TimeReporter final : public benchmark::BenchmarkReporter {
   void ReportRuns(const std::vector<Run>& runs) override {
     for (const Run& run : runs) {
       if (run.run_type == Run::RT_Iteration && run.iterations > 0) {
-        seconds = run.real_accumulated_time / static_cast<double>(run.iterations);
+        total_seconds = run.real_accumulated_time;
+        seconds = total_seconds / static_cast<double>(run.iterations);
       }
     }
   }
-  double seconds = 0;
+  double seconds = 0, total_seconds = 0;
 };
 
-void measure_time(Task& task, CellResult& result) {
+// A round whose threads were ready to run but had no processor for more than this is disturbed.
+constexpr double kDisturbedShare = 0.05;
+
+// How long the threads of this process have waited for a processor; 0 where the kernel does not
+// say.
+double seconds_waited() {
+  double nanoseconds = 0;
+  std::error_code ignored;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", ignored)) {
+    double running = 0, waiting = 0;
+    std::ifstream(task.path() / "schedstat") >> running >> waiting;
+    nanoseconds += waiting;
+  }
+  return 1e-9 * nanoseconds;
+}
+
+void measure_time(Task& task, CellResult& result, Spent& spent) {
   Tensor output = make_output(task.attention->problem());
   const Outputs outputs{output.mutable_view(), {}};
-  task.attention->forward(task.inputs, outputs, task.context);  // warms caches, takes scratch
+  // Warms caches, takes scratch.
+  timed(spent.warm_up_s, [&] { task.attention->forward(task.inputs, outputs, task.context); });
   benchmark::RegisterBenchmark("forward",
                                [&](benchmark::State& state) {
                                  for (auto step : state) {
@@ -77,24 +118,34 @@ void measure_time(Task& task, CellResult& result) {
       ->UseRealTime()
       ->MinTime(task.request.min_time_s);
   TimeReporter reporter;
-  benchmark::RunSpecifiedBenchmarks(&reporter);
+  const double waited_before = seconds_waited();
+  double wall = 0;
+  timed(wall, [&] { benchmark::RunSpecifiedBenchmarks(&reporter); });
   if (!(reporter.seconds > 0)) throw Error("the benchmark library reported no time");
+  spent.measured_s += reporter.total_seconds;
+  spent.warm_up_s += wall - reporter.total_seconds;  // to find the number of iterations
+  const double waited = seconds_waited() - waited_before;
+  result.disturbed_rounds = waited > kDisturbedShare * wall * task.context.threads() ? 1 : 0;
   result.round_seconds = {reporter.seconds};
+  result.output_hash = hash_of(output.mutable_view());
 }
 
-void measure_memory(Task& task, CellResult& result) {
+void measure_memory(Task& task, CellResult& result, Spent& spent) {
   Tensor output = make_output(task.attention->problem());
   // What starting the threads takes is not the variant's.
   task.context.arena().for_each(task.context.threads(), [](Index, int) {});
   const MemoryUse use = measure_memory_of([&] {
-    task.attention->forward(task.inputs, {output.mutable_view(), {}}, task.context);
+    timed(spent.measured_s, [&] {
+      task.attention->forward(task.inputs, {output.mutable_view(), {}}, task.context);
+    });
   });
   result.workspace_bytes = static_cast<double>(task.context.workspace().peak_bytes());
   result.heap_peak_bytes = use.heap_peak_bytes;
   result.rss_peak_bytes = use.rss_peak_bytes;
+  result.output_hash = hash_of(output.mutable_view());
 }
 
-void measure_errors(Task& task, CellResult& result) {
+void measure_errors(Task& task, CellResult& result, Spent& spent) {
   const Problem& p = task.attention->problem();
   Reseeded reseeded;
   if (task.options.has("seed")) {
@@ -103,9 +154,19 @@ void measure_errors(Task& task, CellResult& result) {
       return make_attention(task.variant, p, task.options.with(task.variant.options, "seed", seed));
     };
   }
-  judge_errors(*task.attention, task.variant.traits(p, task.options), task.inputs,
-               {task.request.error_rows, task.request.seed}, task.context, result, reseeded,
-               task.request.seeds);
+  const GuardedOutput output(p);
+  timed(spent.judging_s, [&] {
+    task.attention->forward(task.inputs, {output.view(), {}}, task.context);
+    judge_errors(
+        {*task.attention, task.variant.traits(p, task.options), task.inputs, output.view()},
+        {task.request.error_rows, task.request.seed}, task.context, result, reseeded,
+        task.request.seeds);
+  });
+  result.output_hash = hash_of(output.view());
+  if (!output.is_intact()) {
+    result.status = Status::nonconforming;
+    result.reason = "forward writes in front of its output";
+  }
 }
 
 // |weights| of the first head: the mean over some queries of a bin, summed over its keys.
@@ -148,29 +209,43 @@ json measure_the_input(const WorkerRequest& request, MappedInputs& mapped, const
     result.asked = target->asked;
   }
   if (plants) result.planted = generator->planted;
-  return {{"input", to_json(result)}};
+  return to_json(result);
+}
+
+json with_times(json answer, const Spent& spent) {
+  answer["spent"] = {{"measured_s", spent.measured_s},
+                     {"warm_up_s", spent.warm_up_s},
+                     {"judging_s", spent.judging_s}};
+  return answer;
 }
 
 json run_pass(const WorkerRequest& request, const Variant& variant) {
   CellResult result;
+  Spent spent;
+  json answer;
   try {
     MappedInputs mapped(kWorkerInputs, request.layout);
     mapped.touch();
-    if (request.pass == Pass::input) return measure_the_input(request, mapped, variant);
+    if (request.pass == Pass::input) {
+      timed(spent.judging_s,
+            [&] { answer["input"] = measure_the_input(request, mapped, variant); });
+      return with_times(answer, spent);
+    }
     Task task(request, variant, mapped);
     switch (request.pass) {
       case Pass::input:
         break;  // above: it needs no plan of the variant
       case Pass::pattern:
-        return {{"pattern", draw_pattern(task)}};
+        timed(spent.judging_s, [&] { answer["pattern"] = draw_pattern(task); });
+        break;
       case Pass::error:
-        measure_errors(task, result);
+        measure_errors(task, result, spent);
         break;
       case Pass::memory:
-        measure_memory(task, result);
+        measure_memory(task, result, spent);
         break;
       case Pass::time:
-        measure_time(task, result);
+        measure_time(task, result, spent);
         break;
     }
   } catch (const std::bad_alloc&) {
@@ -178,7 +253,8 @@ json run_pass(const WorkerRequest& request, const Variant& variant) {
     result.status = Status::oom;
     result.reason = "memory limit reached: an allocation failed";
   }
-  return {{"result", measurements_to_json(result)}};
+  if (answer.empty()) answer["result"] = measurements_to_json(result);
+  return with_times(answer, spent);
 }
 
 WorkerRequest read_request() {

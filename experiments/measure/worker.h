@@ -26,10 +26,13 @@ std::string to_text(const WorkerRequest& request);
 
 /// The whole life of a worker: reads its request from standard input, maps the inputs, measures,
 /// writes one JSON object to the result descriptor:
-///   input                 {"input": what is measured of the cell's input, on full attention}
-///   error, memory, time   {"result": {status, reason, measured fields}}
-///   pattern               {"pattern": {rows, columns, mass}}
-/// Returns the exit code; a failure to allocate is a result (oom), other exceptions are thrown.
+///   input                 {"input": what full attention makes of the cell's input, "spent": {...}}
+///   error, memory, time   {"result": {status, reason, measured fields}, "spent": {...}}
+///   pattern               {"pattern": {rows, columns, mass}, "spent": {...}}
+/// `spent` has the seconds of measured passes, of warming up and of judging: the rest of the
+/// worker's life is the harness's own cost. Every pass also hashes the output, so that what is
+/// timed is known to be what was judged. The error pass writes into a GuardedOutput. Returns the
+/// exit code; a failure to allocate is a result (oom), other exceptions are thrown.
 int serve_worker(std::span<const Variant* const> variants);
 
 }  // namespace longattn

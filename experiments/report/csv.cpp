@@ -61,6 +61,8 @@ void add_costs(const CellResult& result, Row& row) {
   row.add("time_low_s", time ? Field(time->low) : Field());
   row.add("time_high_s", time ? Field(time->high) : Field());
   row.add("rounds", static_cast<Index>(result.round_seconds.size()));
+  row.add("few_rounds", result.few_rounds);
+  row.add("disturbed_rounds", result.disturbed_rounds);
   row.add_bytes("workspace_bytes", result.workspace_bytes);
   row.add_bytes("workspace_predicted_bytes", result.workspace_predicted_bytes);
   row.add_bytes("heap_peak_bytes", result.heap_peak_bytes);
@@ -81,6 +83,8 @@ void add_errors(const CellResult& result, Row& row) {
   row.add("declared_exact", result.declared_exact);
   row.add_optional("implementation_ratio", result.implementation_ratio);
   row.add_optional("gate_resolution", result.gate_resolution);
+  row.add("output_hash", result.output_hash.empty() ? Field() : Field(result.output_hash));
+  row.add("nondeterministic", result.nondeterministic);
   row.add("sampled_rows", result.sampled_rows > 0 ? Field(result.sampled_rows) : Field());
   row.add_optional("growth_time", result.growth_time);
   row.add_optional("growth_memory", result.growth_memory);

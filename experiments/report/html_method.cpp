@@ -10,7 +10,13 @@ full attention (what does the approximation lose?). The two never mix in one num
 <dl>
 <dt>Time</dt>
 <dd>One forward pass, inputs in memory, workspace allocated. Each round runs in its own process; rounds
-of all cells are interleaved in random order. The figure is the median over rounds.</dd>
+of all cells are interleaved in random order. The figure is the median over rounds. <code>few_rounds</code>
+marks a cell that has fewer of them than asked for, because <code>measure.max_time</code> or the end of the
+run cut them; <code>disturbed_rounds</code> (in the CSV file) counts those whose threads had to wait for a
+processor.</dd>
+<dt>nondeterministic</dt>
+<dd>The passes of this cell did not give the same output bit by bit: what was timed is not exactly what was
+judged.</dd>
 <dt>What ± means</dt>
 <dd>The wider half of the 95 % interval, as a share of the figure. For time the interval is distribution-free: of
 <var>n</var> rounds, sorted, <var>x</var><sub>(<var>k</var>)</sub> to <var>x</var><sub>(<var>n</var>+1−<var>k</var>)</sub>

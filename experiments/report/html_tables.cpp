@@ -25,7 +25,7 @@ std::string figure_cell(const Shown& shown) {
 std::string status_cell(const CellResult& result) {
   return fmt::format("<td class=\"text{}\" title=\"{}\">{}</td>",
                      result.status == Status::ok ? "" : " bad", html(result.reason),
-                     to_string(result.status));
+                     status_text(result));
 }
 
 // Which cell a row is about.

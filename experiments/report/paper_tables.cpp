@@ -43,7 +43,7 @@ std::vector<std::string> fields(const Block& block, const Series& series, const 
                          : shown.half.empty() ? shown.text
                                               : shown.text + " " + shown.half));
   }
-  row.push_back(escape(to_string(result.status)));
+  row.push_back(escape(status_text(result)));
   return row;
 }
 

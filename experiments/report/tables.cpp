@@ -44,7 +44,7 @@ Line make_line(const Block& block, const Series& series, const CellResult& resul
                           : shown.half.empty() ? shown.text
                                                : shown.text + " " + shown.half);
   }
-  line.fields.emplace_back(to_string(result.status));
+  line.fields.push_back(status_text(result));
   return line;
 }
 

@@ -152,7 +152,7 @@ TEST(Compare, NamesCellsThatOneRunAloneHas) {
 // A folder as a run leaves it.
 std::string write_run(const std::string& folder, const RunResults& results) {
   std::filesystem::create_directory(folder);
-  Journal journal(folder + "/journal.jsonl");
+  Journal journal = Journal::create(folder + "/journal.jsonl", {});
   journal.append({{"kind", "run"},
                   {"experiment", "compared"},
                   {"command", "longattn run compared.yaml"},

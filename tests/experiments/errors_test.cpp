@@ -32,7 +32,10 @@ CellResult judge(const Variant& variant, const std::vector<std::pair<std::string
   const Options options(variant.options, o);
   Context context(threads);
   CellResult result;
-  judge_errors(*make_attention(variant, p, options), variant.traits(p, options), t.inputs(),
+  const auto attention = make_attention(variant, p, options);
+  Tensor output({p.batch, p.num_heads, p.query_len, p.value_dim});
+  attention->forward(t.inputs(), {output.mutable_view(), {}}, context);
+  judge_errors({*attention, variant.traits(p, options), t.inputs(), output.mutable_view()},
                {rows, 1}, context, result);
   return result;
 }
@@ -161,7 +164,10 @@ TEST(JudgeErrors, OfADrawingVariantTellsTheSpreadOverSeeds) {
     return make_attention(kRandomKeys, p,
                           options.with(kRandomKeys.options, "seed", std::to_string(100 + n)));
   };
-  judge_errors(*make_attention(kRandomKeys, p, options), kRandomKeys.traits(p, options), t.inputs(),
+  const auto attention = make_attention(kRandomKeys, p, options);
+  Tensor output({p.batch, p.num_heads, p.query_len, p.value_dim});
+  attention->forward(t.inputs(), {output.mutable_view(), {}}, context);
+  judge_errors({*attention, kRandomKeys.traits(p, options), t.inputs(), output.mutable_view()},
                {64, 1}, context, r, reseeded, 8);
   ASSERT_TRUE(r.seeds);
   EXPECT_EQ(*r.seeds, 8);

@@ -5,11 +5,16 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <sstream>
 #include <vector>
 
 #include "core/error.h"
+#include "core/io/file.h"
+#include "experiments/report/csv.h"
+#include "experiments/report/html.h"
+#include "experiments/report/tables.h"
 #include "experiments/results.h"
 #include "experiments/serialize.h"
 #include "tests/core/reader_testing.h"
@@ -26,7 +31,7 @@ class JournalFile : public ::testing::Test {
  protected:
   JournalFile() {
     path_ = folder_ / "journal.jsonl";
-    Journal journal(path_);
+    Journal journal = Journal::create(path_, {});
     for (int n = 0; n < 3; ++n) journal.append({{"kind", "time"}, {"n", n}});
     std::ifstream file(path_);
     std::stringstream stream;
@@ -86,7 +91,67 @@ TEST_F(JournalFile, RefusesAnotherSchema) {
   EXPECT_THROW(read(), DataError);
 }
 
-TEST_F(JournalFile, IsNeverOverwritten) { EXPECT_THROW(Journal again(path_), CreateError); }
+TEST_F(JournalFile, IsNeverOverwritten) {
+  EXPECT_THROW(Journal::create(path_, {}), CreateError);
+  EXPECT_EQ(read_text(path_, 1 << 20), text_);
+}
+
+TEST_F(JournalFile, AppearsWithItsHeadOrNotAtAll) {
+  const std::string path = folder_ / "another.jsonl";
+  const Journal journal = Journal::create(path, {{{"kind", "run"}}, {{"kind", "cell"}}});
+  std::vector<std::string> kinds;
+  read_journal(path, [&](const nlohmann::json& record) { kinds.push_back(record["kind"]); });
+  EXPECT_EQ(kinds, (std::vector<std::string>{"run", "cell"}));
+  EXPECT_THROW(Journal::create(folder_ / "missing/journal.jsonl", {}), CreateError);
+}
+
+TEST_F(JournalFile, GoesOnBehindItsLastWholeRecord) {
+  for (size_t torn : {size_t{0}, size_t{1}, size_t{20}}) {
+    rewrite(text_.substr(0, text_.size() - torn));
+    {
+      Journal journal = Journal::resume(path_);
+      EXPECT_EQ(journal.was_torn(), torn > 0);
+      journal.append({{"kind", "time"}, {"n", 7}});
+    }
+    EXPECT_TRUE(read());
+    EXPECT_EQ(seen_, torn > 0 ? (std::vector<int>{0, 1, 7}) : (std::vector<int>{0, 1, 2, 7}));
+  }
+}
+
+// What else may come of a file: none is forgiven, and going on leaves it as it is.
+TEST_F(JournalFile, DamagedIsRefusedWithItsLineAndLeftAlone) {
+  const size_t second = text_.find('\n') + 1, third = text_.find('\n', second) + 1;
+  const auto inserted = [&](size_t at, std::string_view what) {
+    return std::string(text_).insert(at, what);
+  };
+  std::string crlf = text_;
+  for (size_t at = 0; (at = crlf.find('\n', at)) != std::string::npos; at += 2) {
+    crlf.replace(at, 1, "\r\n");
+  }
+  const std::map<std::string, std::pair<std::string, int>> damages = {
+      {"line ends of another system", {crlf, 1}},
+      {"byte order mark", {inserted(0, "\xef\xbb\xbf"), 1}},
+      {"block of zeros", {inserted(third, std::string(512, '\0')), 3}},
+      {"empty line", {inserted(third, "\n"), 3}},
+      {"torn in the middle", {std::string(text_).erase(third - 9, 8), 2}},
+      {"two records run together", {std::string(text_).erase(third - 1, 1), 2}},
+      {"text of somebody else", {inserted(third, "hello\n"), 3}}};
+  for (const auto& [name, damage] : damages) {
+    rewrite(damage.first);
+    for (const auto& open :
+         {std::function([&] { read(); }), std::function([&] { Journal::resume(path_); })}) {
+      try {
+        open();
+        ADD_FAILURE() << name << ": nobody noticed";
+      } catch (const DataError& error) {
+        EXPECT_NE(std::string(error.what()).find(":" + std::to_string(damage.second) + ":"),
+                  std::string::npos)
+            << name << ": " << error.what();
+      }
+      EXPECT_EQ(read_text(path_, 1 << 20), damage.first) << name;
+    }
+  }
+}
 
 class JournalMutations : public ::testing::Test {
  protected:

@@ -2,108 +2,35 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
-#include <thread>
 
-#include "core/error.h"
 #include "experiments/journal.h"
+#include "experiments/measure/heap_counter.h"
 #include "experiments/report/csv.h"
 #include "experiments/results.h"
 #include "experiments/serialize.h"
-#include "tests/temporary_folder.h"
+#include "tests/experiments/run_testing.h"
 
 namespace longattn {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string slurp(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-class Run : public testing::Test {
- protected:
-  fs::path write_config(const std::string& variants, const std::string& rest = "") {
-    const fs::path path = folder_ / "config.yaml";
-    std::ofstream(path) << "longattn: 1\nname: test\nthreads: 1\ninputs: [{gaussian: {}}]\n"
-                           "problem: {lengths: [40], num_heads: 2, head_dim: 8}\n"
-                        << "variants: " << variants << "\n"
-                        << rest << "\n";
-    return path;
-  }
-
-  pid_t start(const std::string& program, std::vector<std::string> arguments) {
-    const pid_t child = fork();
-    if (child == 0) {
-      const int out = open((folder_ / "stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
-      const int err = open((folder_ / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
-      dup2(out, STDOUT_FILENO);
-      dup2(err, STDERR_FILENO);
-      arguments.insert(arguments.begin(), program);
-      std::vector<char*> pointers;
-      for (std::string& argument : arguments) pointers.push_back(argument.data());
-      pointers.push_back(nullptr);
-      execv(program.c_str(), pointers.data());
-      _exit(127);
-    }
-    return child;
-  }
-  int finish(pid_t child) {
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-  }
-  int call(const std::string& program, const std::vector<std::string>& arguments) {
-    return finish(start(program, arguments));
-  }
-  // The process that `parent` has started, or 0.
-  static pid_t child_of(pid_t parent) {
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-      const std::string status = slurp(entry.path() / "status");
-      if (status.find("\nPPid:\t" + std::to_string(parent) + "\n") == std::string::npos) continue;
-      return std::stoi(entry.path().filename().string());
-    }
-    return 0;
-  }
-  std::string out() const { return slurp(folder_ / "stdout"); }
-  std::string err() const { return slurp(folder_ / "stderr"); }
-  std::string results_folder() const { return (folder_ / "results").string(); }
-
-  std::map<std::string, CellResult> results() const {
-    std::map<std::string, CellResult> by_variant;
-    for (const CellResult& cell : results_from_folder(results_folder()).cells) {
-      by_variant[cell.cell.variant] = cell;
-    }
-    return by_variant;
-  }
-
-  const TemporaryFolder temporary_;
-  const fs::path folder_ = temporary_.path();
-};
-
-constexpr const char* kFaulty = LONGATTN_FAULTY_PROGRAM;
-constexpr const char* kQuick = "measure: {rounds: 2, min_time: 1ms, error_rows: 16}";
+class Run : public RunTest {};
 
 TEST_F(Run, TurnsEachFailureIntoARowAndGoesOn) {
   const fs::path config = write_config(
-      "[full, crashes, killed, hangs, greedy, nans, one_nan, wrong, throws, writes_inputs, floods, "
-      "chatters, leaves_child]",
+      "[full, crashes, killed, hangs, greedy, nans, one_nan, wrong, throws, writes_inputs, "
+      "writes_behind, writes_before, floods, chatters, leaves_child, wavers, louder, allocates]",
       std::string(kQuick) + "\nlimits: {time: 2s, memory: 300MiB}");
   EXPECT_EQ(call(kFaulty, {"run", config.string(), "--output", results_folder()}), 1) << err();
   const auto cells = results();
-  ASSERT_EQ(cells.size(), 13u);
+  ASSERT_EQ(cells.size(), 18u);
   const auto expect = [&](const char* variant, Status status, const char* reason) {
     const CellResult& cell = cells.at(variant);
     EXPECT_EQ(to_string(cell.status), to_string(status)) << variant << ": " << cell.reason;
@@ -121,8 +48,11 @@ TEST_F(Run, TurnsEachFailureIntoARowAndGoesOn) {
   expect("floods", Status::crash, "signal 6");
   expect("wrong", Status::nonconforming, "its own definition");
   expect("throws", Status::crash, "a variant's own words");
-  expect("writes_inputs", Status::crash, "");
-  for (const char* healthy : {"full", "chatters", "leaves_child"}) {
+  expect("writes_inputs", Status::crash, "signal 11");
+  expect("writes_behind", Status::crash, "signal 11");
+  expect("writes_before", Status::nonconforming, "in front of its output");
+  for (const char* healthy :
+       {"full", "chatters", "leaves_child", "wavers", "louder", "allocates"}) {
     const CellResult& cell = cells.at(healthy);
     EXPECT_EQ(cell.status, Status::ok) << cell.reason;
     ASSERT_TRUE(cell.time_s) << healthy;
@@ -131,12 +61,23 @@ TEST_F(Run, TurnsEachFailureIntoARowAndGoesOn) {
     EXPECT_LE(*cell.implementation_ratio, 1);
     EXPECT_EQ(cell.sampled_rows, 16);
   }
+  for (const auto& [variant, cell] : cells) {
+    EXPECT_EQ(cell.nondeterministic, variant == "wavers") << variant;
+  }
+  EXPECT_NE(out().find("ok, nondeterministic"), std::string::npos) << out();
+  // Known figures: an error of 0.25, and 4 MiB (rounded to pages) beside what full takes.
+  EXPECT_NEAR(cells.at("louder").relative_error->value, 0.25, 1e-6);
+  EXPECT_NEAR(cells.at("louder").relative_error->high, 0.25, 1e-6);
+  EXPECT_EQ(cells.at("full").relative_error->value, 0);
+  if (heap_counting_available()) {
+    EXPECT_NEAR(*cells.at("allocates").heap_peak_bytes,
+                *cells.at("full").heap_peak_bytes + (4 << 20), 3 * 4096);
+  }
   EXPECT_EQ(out().find("noise on standard output"), std::string::npos);
   // What a failed worker said is kept, no more than its end, and never reaches the terminal raw.
-  const std::string journal = slurp(folder_ / "results" / "journal.jsonl");
-  EXPECT_NE(journal.find("\"log\":\"longattn: error: internal: a variant's own words"),
+  EXPECT_NE(journal().find("\"log\":\"longattn: error: internal: a variant's own words"),
             std::string::npos);
-  EXPECT_LT(journal.size(), 1u << 20);
+  EXPECT_LT(journal().size(), 1u << 20);
   EXPECT_EQ(err().find('\x1b'), std::string::npos);
   EXPECT_TRUE(fs::exists(folder_ / "results" / "report.html"));
   EXPECT_TRUE(fs::exists(folder_ / "results" / "results.csv"));
@@ -209,10 +150,7 @@ TEST_F(Run, InterruptedReportsWhatItHasAndLeavesNoWorker) {
       write_config("[zero, hangs]", std::string(kQuick) + "\nlimits: {time: 60s}");
   const pid_t run = start(kFaulty, {"run", config.string(), "--output", results_folder()});
   // Until the first cell is judged and the second one hangs.
-  const fs::path journal = folder_ / "results" / "journal.jsonl";
-  for (int n = 0; n < 600 && slurp(journal).find("\"kind\":\"error\"") == std::string::npos; ++n) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
+  ASSERT_TRUE(eventually([&] { return journal().find(R"("kind":"error")") != std::string::npos; }));
   kill(run, SIGINT);
   EXPECT_EQ(finish(run), 130) << err();
   EXPECT_TRUE(fs::exists(folder_ / "results" / "report.html"));
@@ -226,25 +164,13 @@ TEST_F(Run, KilledLeavesNoWorkerAndAJournalThatCanBeReported) {
   const fs::path config =
       write_config("[zero, hangs]", std::string(kQuick) + "\nlimits: {time: 60s}");
   const pid_t run = start(kFaulty, {"run", config.string(), "--output", results_folder()});
-  const fs::path journal = folder_ / "results" / "journal.jsonl";
-  for (int n = 0; n < 600 && slurp(journal).find("\"kind\":\"error\"") == std::string::npos; ++n) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
+  ASSERT_TRUE(eventually([&] { return journal().find(R"("kind":"error")") != std::string::npos; }));
   pid_t worker = 0;
-  for (int n = 0; n < 200 && worker == 0; ++n) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    worker = child_of(run);
-  }
-  ASSERT_NE(worker, 0);
+  ASSERT_TRUE(eventually([&] { return (worker = child_of(run)) != 0; }));
   kill(run, SIGKILL);
   EXPECT_EQ(finish(run), -SIGKILL);
   EXPECT_EQ(results().at("zero").sampled_rows, 16);
-  bool alive = true;
-  for (int n = 0; n < 100 && alive; ++n) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    alive = kill(worker, 0) == 0;
-  }
-  EXPECT_FALSE(alive) << "a worker outlived its run";
+  EXPECT_TRUE(eventually([&] { return kill(worker, 0) != 0; })) << "a worker outlived its run";
 }
 
 TEST_F(Run, PrintsJsonWhereAProgramReads) {
@@ -305,6 +231,16 @@ limits: {memory: 20KiB}
   EXPECT_NE(out().find("(1 run, 0 unsupported, 1 skipped)"), std::string::npos) << out();
   EXPECT_NE(out().find("needs "), std::string::npos) << out();
   EXPECT_NE(out().find("limit 20.0 KiB"), std::string::npos) << out();
+  // Its worker would crash: nothing of it is in the journal but that it was skipped.
+  EXPECT_EQ(call(kFaulty, run_of(write_config("[crashes]", R"(
+measure: {rounds: 1, min_time: 1ms, error_rows: 4}
+limits: {memory: 20KiB}
+)"))),
+            0)
+      << err();
+  EXPECT_EQ(results().at("crashes").status, Status::skipped);
+  EXPECT_NE(results().at("crashes").reason.find("needs "), std::string::npos);
+  EXPECT_EQ(journal().find(R"("kind":"error")"), std::string::npos);
 }
 
 TEST_F(Run, OfAWrongConfigMeasuresNothingAndExitsTwo) {

@@ -2,12 +2,16 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <clocale>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <locale>
 #include <memory>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -77,6 +81,69 @@ void leaves_child(const Inputs&, const Outputs&) {
 void nothing(const Inputs&, const Outputs&) {}
 void chatters(const Inputs&, const Outputs&) { std::puts("noise on standard output"); }
 
+// Not the same bits from call to call.
+void wavers(const Inputs&, const Outputs& outputs) {
+  static int calls = 0;
+  float& first = *outputs.output.row(0, 0, 0);
+  if (calls++ > 0) first = std::nextafter(first, 2.0f);
+}
+void writes_behind(const Inputs&, const Outputs& outputs) {
+  *outputs.output.row(0, outputs.output.heads() - 1, outputs.output.len()) = 1;
+}
+void writes_before(const Inputs&, const Outputs& outputs) { outputs.output.data[-1] = 1; }
+const void* volatile escape;  // keeps the compiler from leaving an allocation out
+void allocates(const Inputs&, const Outputs&) {
+  const std::vector<char> block(4 << 20, 'x');
+  escape = block.data();
+}
+
+// The definition of full attention times 1.25, and an algorithm that agrees with it: its relative
+// error is 0.25.
+class Louder final : public Attention {
+ public:
+  explicit Louder(const Problem& p) : Attention(p), full_(make_attention(kFull, p, {})) {}
+  std::unique_ptr<Definition> definition(const Inputs& inputs, Index b, Index head) const override {
+    class Scaled final : public Definition {
+     public:
+      explicit Scaled(std::unique_ptr<Definition> base) : base_(std::move(base)) {}
+      Rows rows(std::span<const Index> queries) const override {
+        Rows rows = base_->rows(queries);
+        rows.weights *= 1.25;
+        return rows;
+      }
+
+     private:
+      const std::unique_ptr<Definition> base_;
+    };
+    return std::make_unique<Scaled>(softmax_definition(problem(), inputs, b, head));
+  }
+  Cost cost(int threads) const override { return full_->cost(threads); }
+
+ private:
+  void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
+    full_->forward(inputs, outputs, context);
+    const TensorView& out = outputs.output;
+    for (Index h = 0; h < out.heads(); ++h) {
+      for (Index i = 0; i < out.len(); ++i) {
+        for (Index c = 0; c < out.dim(); ++c) out.row(0, h, i)[c] *= 1.25f;
+      }
+    }
+  }
+  const std::unique_ptr<const Attention> full_;
+};
+
+// What a program that embeds the tool may do, to itself and to everything that formats numbers.
+void speak_german() {
+  struct German final : std::numpunct<char> {
+    char do_decimal_point() const override { return ','; }
+    char do_thousands_sep() const override { return '.'; }
+    std::string do_grouping() const override { return "\3"; }
+  };
+  if (std::getenv("LONGATTN_TEST_GERMAN") == nullptr) return;
+  std::setlocale(LC_ALL, "");  // LANG, where that language is installed
+  std::locale::global(std::locale(std::locale(), new German));
+}
+
 template <auto spoil>
 Variant faulty(std::string_view name) {
   return {.name = name,
@@ -102,6 +169,14 @@ Variant understates() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  speak_german();
+  Variant louder = faulty<chatters>("louder");
+  louder.traits = [](const Problem&, const Options&) {
+    return Traits{.rows = Traits::Rows::signed_};
+  };
+  louder.make = [](const Problem& p, const Options&) -> std::unique_ptr<const Attention> {
+    return std::make_unique<Louder>(p);
+  };
   const Variant all[] = {faulty<crash>("crashes"),
                          faulty<killed>("killed"),
                          faulty<hang>("hangs"),
@@ -114,6 +189,11 @@ int main(int argc, char** argv) {
                          faulty<floods>("floods"),
                          faulty<leaves_child>("leaves_child"),
                          faulty<chatters>("chatters"),
+                         faulty<wavers>("wavers"),
+                         faulty<writes_behind>("writes_behind"),
+                         faulty<writes_before>("writes_before"),
+                         faulty<allocates>("allocates"),
+                         louder,
                          understates()};
   std::vector<const Variant*> pointers;
   for (const Variant& variant : all) pointers.push_back(&variant);
