@@ -83,6 +83,8 @@ TEST(Tree, EachThirdPartyOfASeamIsIncludedByOneFile) {
   EXPECT_EQ(files_with("variants", "tbb/"), 0U);
   EXPECT_EQ(files_with("experiments", "tbb/"), 0U);
   EXPECT_EQ(files_with("experiments", "yaml-cpp/"), 1U);
+  EXPECT_EQ(files_with("variants", "mpi.h"), 1U);
+  EXPECT_EQ(files_with("core", "mpi.h") + files_with("experiments", "mpi.h"), 0U);
 }
 
 TEST(Tree, EveryVariantFileIsInTheRegistryAndTheOtherWayRound) {

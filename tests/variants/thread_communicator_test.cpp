@@ -82,10 +82,10 @@ TEST(ThreadCommunicator, DoesNotCompleteASendBeforeItsReceiveIsPosted) {
   const auto message = bytes("message");
   Request send = team[0].isend(message, 1, 5);
   EXPECT_EQ(error_of([&] { team[0].wait(send, soon()); }),
-            "rank 0 waited in vain for message 5 to rank 1");
+            "rank 0 waited in vain for message 5 from rank 0 to rank 1: 0 of 7 bytes have moved");
   // And from then on nothing is possible, for anyone.
   EXPECT_EQ(error_of([&] { team[1].isend(message, 0, 6); }),
-            "rank 0 waited in vain for message 5 to rank 1");
+            "rank 0 waited in vain for message 5 from rank 0 to rank 1: 0 of 7 bytes have moved");
 }
 
 TEST(ThreadCommunicator, RefusesSizesThatDifferOnBothSides) {

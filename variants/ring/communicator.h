@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstddef>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/error.h"
 #include "core/types.h"
@@ -23,15 +25,23 @@ struct Request {
   bool active() const { return id >= 0; }
 };
 
+/// What identifies a message.
+struct Envelope {
+  int source = 0, destination = 0, tag = 0;
+  bool operator==(const Envelope&) const = default;
+};
+
 /// How one rank talks to the others: bytes from buffer to buffer, in MPI's words.
 ///
-/// A message is identified by (source, destination, tag); no two with the same may be under way at
-/// once. Neither call blocks, and a send is complete only when its receive has been posted, so that
-/// a program which is right here is right with rendezvous over a network. Both sides say how many
-/// bytes; if they differ both fail. One communicator belongs to one thread at a time.
+/// A message is identified by its Envelope, 0 <= tag <= kMaxTag; no two with the same may be under
+/// way at once. Neither call blocks, and a send is complete only when its receive has been posted,
+/// so that a program which is right here is right with rendezvous over a network. Both sides say
+/// how many bytes; if they differ both fail, with the same words. One communicator belongs to one
+/// thread at a time. To destroy one whose transfers have not been waited for fails the group.
 class Communicator {
  public:
   using Deadline = std::chrono::steady_clock::time_point;
+  static constexpr int kMaxTag = 16000;
 
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
@@ -48,5 +58,15 @@ class Communicator {
   /// Of all messages that have been sent so far.
   virtual Index bytes_sent() const = 0;
 };
+
+/// What each rank says, in the order of ranks, at every rank; all say as many bytes. Also a
+/// barrier.
+std::vector<std::byte> allgather(Communicator& communicator, std::span<const std::byte> own,
+                                 Communicator::Deadline deadline);
+
+/// Sentences that all communicators fail with.
+std::string sizes_differ(const Envelope& message, Index sent, Index expected);
+std::string overdue(int rank, const Envelope& message, Index moved, Index bytes);
+std::string left_behind(int rank, const Envelope& message);
 
 }  // namespace longattn

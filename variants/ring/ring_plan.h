@@ -71,6 +71,11 @@ class RingPlan {
     return pairs_[static_cast<size_t>(rank * ranks() + origin)];
   }
 
+  /// Multiplications and additions behind these.
+  double operations(int rank, int origin) const {
+    return 2 * pairs(rank, origin) * static_cast<double>(problem_.head_dim + problem_.value_dim);
+  }
+
   /// Of the keys and values that began at a rank, in the Problem's storage type: one message.
   Index block_bytes(int origin) const;
   Index bytes_sent(int rank) const;

@@ -59,11 +59,20 @@ RingRank::RingRank(const RingPlan& plan, const Problem& whole, Communicator& com
   state_.sum = view(1);
 }
 
-void RingRank::load(const Inputs& inputs) {
-  gather(inputs.queries, plan_.queries(rank_), queries_.data());
-  std::byte* values = gather(inputs.keys, plan_.keys(rank_), buffers_[0].data());
-  gather(inputs.values, plan_.keys(rank_), values);
+void RingRank::load(const Inputs& inputs, const Shard& queries, const Shard& keys) {
+  gather(inputs.queries, queries, queries_.data());
+  std::byte* values = gather(inputs.keys, keys, buffers_[0].data());
+  gather(inputs.values, keys, values);
   reset(state_);
+}
+
+void RingRank::load(const Inputs& inputs) { load(inputs, plan_.queries(rank_), plan_.keys(rank_)); }
+
+void RingRank::load_own(const Inputs& own) {
+  Shard queries, keys;
+  queries.append({0, plan_.queries(rank_).size()});
+  keys.append({0, plan_.keys(rank_).size()});
+  load(own, queries, keys);
 }
 
 std::span<std::byte> RingRank::block(int step) const {

@@ -26,17 +26,24 @@ class RingRank {
   RingRank(const RingPlan& plan, const Problem& whole, Communicator& communicator,
            Workspace& workspace);
 
+  int rank() const { return rank_; }
+
   /// Copies the rank's own queries, keys and values, out of tensors of the whole sequence.
   void load(const Inputs& inputs);
+  /// The same out of tensors that hold nothing else, in the order of the shards.
+  void load_own(const Inputs& own);
   void post(int step);
   void compute(int step, Context& context);
   void complete(int step, Communicator::Deadline deadline);
   /// Writes the rank's own rows of the outputs.
   void store(const Outputs& outputs) const;
+  /// The same into tensors that hold nothing else.
+  void store_own(const Outputs& own) const { finish(state_, own); }
 
  private:
   std::span<std::byte> block(int step) const;  // the bytes in use of the buffer of a step
   Inputs inputs_of(int step) const;
+  void load(const Inputs& inputs, const Shard& queries, const Shard& keys);
 
   const RingPlan& plan_;
   const Problem& whole_;

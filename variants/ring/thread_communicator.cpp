@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cassert>
 #include <cstring>
 #include <memory>
@@ -36,17 +37,14 @@ void ThreadTeam::abort(std::string_view reason) noexcept {
 }
 
 // The message if the other side is here already, else an unused one.
-ThreadTeam::Message& ThreadTeam::slot_for(int side, const Message& envelope) {
+ThreadTeam::Message& ThreadTeam::slot_for(int side, const Envelope& envelope) {
   Message* unused = nullptr;
   for (Message& message : messages_) {
     if (message.state == Message::State::unused) {
       if (unused == nullptr) unused = &message;
       continue;
     }
-    if (message.source != envelope.source || message.destination != envelope.destination ||
-        message.tag != envelope.tag || message.state != Message::State::posted) {
-      continue;
-    }
+    if (message.envelope != envelope || message.state != Message::State::posted) continue;
     if ((side == 0 ? message.sent : message.expected) < 0) return message;
   }
   if (unused == nullptr) {
@@ -55,13 +53,14 @@ ThreadTeam::Message& ThreadTeam::slot_for(int side, const Message& envelope) {
     fail(reason);
     throw CommunicatorError(reason);
   }
-  *unused = envelope;
+  *unused = Message{};
+  unused->envelope = envelope;
   unused->state = Message::State::posted;
   return *unused;
 }
 
 Request ThreadTeam::post(int side, const std::byte* from, std::byte* to, Index bytes,
-                         const Message& envelope) {
+                         const Envelope& envelope) {
   assert(0 <= envelope.source && envelope.source < ranks_);
   assert(0 <= envelope.destination && envelope.destination < ranks_);
   std::unique_lock lock(mutex_);
@@ -78,9 +77,7 @@ Request ThreadTeam::post(int side, const std::byte* from, std::byte* to, Index b
   const Request request{2 * (&message - messages_.data()) + side};
   if (message.sent < 0 || message.expected < 0) return request;
   if (message.sent != message.expected) {
-    const std::string reason = fmt::format(
-        "message {} from rank {} to rank {}: {} bytes are sent, {} expected", message.tag,
-        message.source, message.destination, message.sent, message.expected);
+    const std::string reason = sizes_differ(envelope, message.sent, message.expected);
     fail(reason);
     throw CommunicatorError(reason);
   }
@@ -96,7 +93,6 @@ Request ThreadTeam::post(int side, const std::byte* from, std::byte* to, Index b
 }
 
 void ThreadTeam::wait(Request& request, int rank, Communicator::Deadline deadline) {
-  if (!request.active()) return;
   Message& message = messages_[static_cast<size_t>(request.id / 2)];
   const bool sends = request.id % 2 == 0;
   request.id = -1;
@@ -111,29 +107,42 @@ void ThreadTeam::wait(Request& request, int rank, Communicator::Deadline deadlin
     return;
   }
   if (!in_time) {
-    fail(fmt::format("rank {} waited in vain for message {} {} rank {}", rank, message.tag,
-                     sends ? "to" : "from", sends ? message.destination : message.source));
+    fail(overdue(rank, message.envelope, 0, sends ? message.sent : message.expected));
   }
   throw CommunicatorError(reason_);
 }
 
+// The buffers of a rank that leaves must not be touched any more.
+void ThreadTeam::leave(int rank) {
+  std::unique_lock lock(mutex_);
+  using State = Message::State;
+  const auto own = [&](const Message& message) {
+    return message.state != State::unused &&
+           ((message.envelope.source == rank && message.sent >= 0) ||
+            (message.envelope.destination == rank && message.expected >= 0));
+  };
+  const auto one = std::ranges::find_if(messages_, own);
+  if (one != messages_.end()) fail(left_behind(rank, one->envelope));
+  changed_.wait(lock, [&] {
+    return std::ranges::none_of(messages_, [&](const Message& message) {
+      return own(message) && message.state == State::copying;
+    });
+  });
+}
+
 Request ThreadCommunicator::isend(std::span<const std::byte> message, int destination, int tag) {
-  ThreadTeam::Message envelope;
-  envelope.source = rank_;
-  envelope.destination = destination;
-  envelope.tag = tag;
   const auto bytes = static_cast<Index>(message.size());
-  const Request request = team_.post(0, message.data(), nullptr, bytes, envelope);
+  const Request request = team_.post(0, message.data(), nullptr, bytes, {rank_, destination, tag});
+  ++active_;
   bytes_sent_ += bytes;
   return request;
 }
 
 Request ThreadCommunicator::irecv(std::span<std::byte> buffer, int source, int tag) {
-  ThreadTeam::Message envelope;
-  envelope.source = source;
-  envelope.destination = rank_;
-  envelope.tag = tag;
-  return team_.post(1, nullptr, buffer.data(), static_cast<Index>(buffer.size()), envelope);
+  const Request request = team_.post(1, nullptr, buffer.data(), static_cast<Index>(buffer.size()),
+                                     {source, rank_, tag});
+  ++active_;
+  return request;
 }
 
 }  // namespace longattn

@@ -30,7 +30,7 @@ class ThreadTeam {
   struct Message {
     enum class State { unused, posted, copying, complete };
     State state = State::unused;
-    int source = 0, destination = 0, tag = 0;
+    Envelope envelope;
     const std::byte* from = nullptr;
     std::byte* to = nullptr;
     Index sent = -1, expected = -1;  // bytes; -1: that side has not come yet
@@ -39,10 +39,11 @@ class ThreadTeam {
 
   // Side 0 sends, side 1 receives.
   Request post(int side, const std::byte* from, std::byte* to, Index bytes,
-               const Message& envelope);
+               const Envelope& envelope);
   void wait(Request& request, int rank, Communicator::Deadline deadline);
   void abort(std::string_view reason) noexcept;
-  Message& slot_for(int side, const Message& envelope);
+  void leave(int rank);
+  Message& slot_for(int side, const Envelope& envelope);
   void fail(const std::string& reason);  // called with the lock held
 
   const int ranks_;
@@ -57,12 +58,18 @@ class ThreadTeam {
 class ThreadCommunicator final : public Communicator {
  public:
   ThreadCommunicator(ThreadTeam& team, int rank) : team_(team), rank_(rank) {}
-
+  ~ThreadCommunicator() override {
+    if (active_ > 0) team_.leave(rank_);
+  }
   int rank() const override { return rank_; }
   int size() const override { return team_.ranks(); }
   Request isend(std::span<const std::byte> message, int destination, int tag) override;
   Request irecv(std::span<std::byte> buffer, int source, int tag) override;
-  void wait(Request& request, Deadline deadline) override { team_.wait(request, rank_, deadline); }
+  void wait(Request& request, Deadline deadline) override {
+    if (!request.active()) return;
+    --active_;
+    team_.wait(request, rank_, deadline);
+  }
   void abort(std::string_view reason) noexcept override { team_.abort(reason); }
   Index bytes_sent() const override { return bytes_sent_; }
 
@@ -70,6 +77,7 @@ class ThreadCommunicator final : public Communicator {
   ThreadTeam& team_;
   const int rank_;
   Index bytes_sent_ = 0;
+  int active_ = 0;  // requests
 };
 
 }  // namespace longattn

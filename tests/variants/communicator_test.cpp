@@ -1,0 +1,72 @@
+#include "variants/ring/communicator.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/io/file.h"
+#include "tests/temporary_folder.h"
+#include "tests/variants/communicator_scenarios.h"
+#include "variants/ring/mpi_communicator.h"
+#include "variants/ring/thread_communicator.h"
+
+namespace longattn {
+namespace {
+
+// Every communicator, held to the same scenarios: ranks that are threads, and processes.
+class EveryCommunicator : public testing::TestWithParam<CommunicatorScenario> {};
+
+TEST_P(EveryCommunicator, OfThreads) {
+  const CommunicatorScenario& scenario = GetParam();
+  Workspace shared;
+  ThreadTeam team(scenario.ranks, shared);
+  std::vector<std::string> verdicts(static_cast<size_t>(scenario.ranks));
+  std::vector<std::jthread> ranks;
+  for (int rank = 0; rank < scenario.ranks; ++rank) {
+    ranks.emplace_back([&, rank] {
+      std::unique_ptr<Communicator> own = std::make_unique<ThreadCommunicator>(team, rank);
+      try {
+        scenario.run(own);
+      } catch (const std::exception& e) {
+        verdicts[static_cast<size_t>(rank)] = e.what();
+      }
+    });
+  }
+  ranks.clear();  // joins
+  for (int rank = 0; rank < scenario.ranks; ++rank) {
+    EXPECT_EQ(verdicts[static_cast<size_t>(rank)], "") << "rank " << rank;
+  }
+}
+
+TEST_P(EveryCommunicator, OfProcessesOverMpi) {
+  if (mpi_library().empty()) {
+    GTEST_SKIP() << "built without MPI: install libopenmpi-dev and openmpi-bin, and build again";
+  }
+  const CommunicatorScenario& scenario = GetParam();
+  const TemporaryFolder folder;
+  const TemporaryFolder verdicts;
+  // More ranks than cores, as root, in a container: what mpirun asks to be told explicitly.
+  const std::string command =
+      "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+      "OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none "
+      "OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none "
+      "PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe timeout 120 mpirun -n " +
+      std::to_string(scenario.ranks) + " " LONGATTN_MPI_RANKS " " + scenario.name + " " +
+      verdicts.path() + " >" + (folder / "log") + " 2>&1 </dev/null";
+  static_cast<void>(std::system(command.c_str()));
+  for (int rank = 0; rank < scenario.ranks; ++rank) {
+    const std::string file = verdicts / std::to_string(rank);
+    ASSERT_TRUE(std::filesystem::exists(file)) << read_text(folder / "log", 1 << 16);
+    EXPECT_EQ(read_text(file, 1 << 16), "passed") << "rank " << rank;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenarios, EveryCommunicator, testing::ValuesIn(communicator_scenarios()),
+                         [](const auto& instance) { return std::string(instance.param.name); });
+
+}  // namespace
+}  // namespace longattn
