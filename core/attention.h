@@ -34,6 +34,8 @@ struct Cost {
   double scored_pairs = 0;     ///< (query, key) pairs that get a score, over all heads and batch
   double bytes_moved = 0;      ///< least traffic: inputs read once, outputs written once, scratch
   double workspace_bytes = 0;  ///< most that Workspace::peak_bytes can reach
+  /// Numbers that the plan itself holds, as a layer holds its weights: drawn at first use or read.
+  double held_bytes = 0;
 };
 
 /// Rows of the matrix W of a variant: output_i = sum_j weights(i, j) * value_j.

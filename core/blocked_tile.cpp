@@ -6,6 +6,8 @@
 #include <limits>
 #include <numbers>
 
+#include "core/fetch.h"
+
 namespace longattn {
 
 using kernels::ColumnRange;
@@ -75,15 +77,8 @@ void BlockedTile::pack_keys(Index batch_entry, Index kv_head, const TokenSet& ke
 void BlockedTile::fetch_later(const ConstTensorView& view, Index batch_entry, Index head,
                               const TokenSet& tokens) {
   if (tokens.list != nullptr || tokens.count == 0 || ahead_size_ == ahead_.size()) return;
-  const Index bytes = view.dim() * byte_size(view.dtype);
-  const Index stride = tokens.stride * view.strides[2] * byte_size(view.dtype);
-  const bool joined = bytes == stride;  // rows without gaps are one long row
-  kernels::Ahead& rows = ahead_[ahead_size_++];
-  rows.line = static_cast<const char*>(view.row(batch_entry, head, tokens[0]));
-  rows.lines_of_row = (joined ? bytes * tokens.count : bytes) / kernels::Ahead::kLine;
-  rows.lines = rows.lines_of_row;
-  rows.rows = joined ? 0 : tokens.count - 1;
-  rows.jump = stride - rows.lines_of_row * kernels::Ahead::kLine;
+  ahead_[ahead_size_++] =
+      rows_ahead(view, batch_entry, head, tokens.begin, tokens.stride, tokens.count);
 }
 
 void BlockedTile::pack_queries(Index batch_entry, Index head, const TokenSet& queries) {

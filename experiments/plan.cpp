@@ -72,11 +72,13 @@ double tensors_bytes(const Problem& p) {
 }
 
 std::string memory_excess(const PlannedCell& planned, double limit) {
-  const double workspace = planned.cost->workspace_bytes,
-               needed = workspace + planned.tensors_bytes;
-  if (needed <= limit) return "";
-  return fmt::format("needs {} (workspace {} + tensors {}), limit {}", bytes(needed),
-                     bytes(workspace), bytes(planned.tensors_bytes), bytes(limit));
+  if (planned.needed_bytes() <= limit) return "";
+  const Cost& cost = *planned.cost;
+  const std::string held =
+      cost.held_bytes > 0 ? fmt::format(" + its own {}", bytes(cost.held_bytes)) : "";
+  return fmt::format("needs {} (workspace {}{} + tensors {}), limit {}",
+                     bytes(planned.needed_bytes()), bytes(cost.workspace_bytes), held,
+                     bytes(planned.tensors_bytes), bytes(limit));
 }
 
 PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& variant, int threads,

@@ -23,6 +23,11 @@ struct PlannedCell {
   std::vector<PlanFigure> figures;
   Traits traits;
   Growth growth;
+
+  /// All memory that a forward pass needs; 0 without a cost.
+  double needed_bytes() const {
+    return cost ? cost->workspace_bytes + cost->held_bytes + tensors_bytes : 0;
+  }
 };
 
 /// Sets what a cell is known by: the hash of its input's content, and its id, that of everything
@@ -32,7 +37,7 @@ void identify(Cell& cell, const VariantRequest& request, std::uint64_t seed,
               std::map<std::string, std::string>& files);
 
 /// Every combination, in the order input, length, variant, threads. A cell whose predicted memory
-/// (workspace, inputs and outputs) exceeds the limit is marked skipped. Throws like read_trace when
+/// (PlannedCell::needed_bytes) exceeds the limit is marked skipped. Throws like read_trace when
 /// a trace has changed since the config was read.
 std::vector<PlannedCell> make_plan(const Experiment& experiment);
 

@@ -223,7 +223,8 @@ Violation heap_is_left_alone(const Case& c) {
 Violation cost_is_declared(const Case& c) {
   for (int threads : {1, 2}) {
     const Cost cost = c.attention->cost(threads);
-    for (double figure : {cost.flops, cost.scored_pairs, cost.bytes_moved, cost.workspace_bytes}) {
+    for (double figure :
+         {cost.flops, cost.scored_pairs, cost.bytes_moved, cost.workspace_bytes, cost.held_bytes}) {
       if (std::isfinite(figure) && figure >= 0) continue;
       return fmt::format("with {} threads, cost() says {}", threads, figure);
     }

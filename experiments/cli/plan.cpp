@@ -55,8 +55,7 @@ Totals totals_of(const Outlook& outlook) {
       ++totals.runs;
       totals.flops += cell.cost->flops;
       totals.scored_pairs += cell.cost->scored_pairs;
-      totals.largest_bytes =
-          std::max(totals.largest_bytes, cell.cost->workspace_bytes + cell.tensors_bytes);
+      totals.largest_bytes = std::max(totals.largest_bytes, cell.needed_bytes());
       totals.seconds.error += outlook.forecast.cells[n]->error;
       totals.seconds.memory += outlook.forecast.cells[n]->memory;
       totals.seconds.time += outlook.forecast.cells[n]->time;
@@ -163,6 +162,7 @@ json cell_json(const PlannedCell& planned, const std::optional<CellForecast>& se
     entry["scored_pairs"] = planned.cost->scored_pairs;
     entry["bytes_moved"] = planned.cost->bytes_moved;
     entry["workspace_bytes"] = planned.cost->workspace_bytes;
+    entry["held_bytes"] = planned.cost->held_bytes;
     entry["tensors_bytes"] = planned.tensors_bytes;
     for (const PlanFigure& figure : planned.figures) entry["figures"][figure.name] = figure.values;
     entry["growth"] = {{"time", planned.growth.time}, {"memory", planned.growth.memory}};

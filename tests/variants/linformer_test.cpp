@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/io/npy.h"
+#include "experiments/measure/heap_counter.h"
 #include "tests/temporary_folder.h"
 #include "tests/variants/variant_testing.h"
 #include "variants/full.h"
@@ -51,6 +52,27 @@ TEST(Linformer, CostsTwoProjectedLengthsOverTheLengthOfFullAttention) {
   for (Index k : {128, 256, 1024}) {
     const double own = linformer(p, {{"projected_len", std::to_string(k)}})->cost(1).flops;
     EXPECT_DOUBLE_EQ(full / own, 4096.0 / (2.0 * static_cast<double>(k)));
+  }
+}
+
+TEST(Linformer, TakesNoMoreMemoryThanItsWorkspaceAndItsProjections) {
+  for (const auto& [share, matrices] : {std::pair{"key_value", 1}, {"headwise", 2}, {"none", 8}}) {
+    Problem p = problem_of(3000, 16);
+    p.num_heads = p.num_kv_heads = 4;
+    ProblemTensors t(p);
+    const auto plan = linformer(p, {{"projected_len", "100"}, {"share", share}});
+    const Cost cost = plan->cost(2);
+    EXPECT_EQ(cost.held_bytes, matrices * 4.0 * 100 * 3000);
+    Context context(2);
+    context.arena().for_each(2, [](Index, int) {});
+    start_heap_counting();
+    plan->forward(t.inputs(), t.output_alone(), context);
+    const auto peak = static_cast<double>(stop_heap_counting());
+    EXPECT_EQ(static_cast<double>(context.workspace().peak_bytes()), cost.workspace_bytes);
+    if (!heap_counting_available()) continue;
+    EXPECT_GE(peak, cost.workspace_bytes + cost.held_bytes);
+    // Beside both: what is left of the workspace's first chunk, and oneTBB's tasks.
+    EXPECT_LE(peak, cost.workspace_bytes + cost.held_bytes + 2 * 65536);
   }
 }
 

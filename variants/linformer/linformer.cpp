@@ -9,6 +9,7 @@
 #include "core/dense_schedule.h"
 #include "core/kernels.h"
 #include "variants/linformer/projections.h"
+#include "variants/linformer/projector.h"
 
 namespace longattn {
 namespace {
@@ -18,7 +19,7 @@ class LinformerDefinition final : public Definition {
   LinformerDefinition(const Problem& p, const Projections& e_and_f, const Inputs& inputs, Index b,
                       Index head)
       : p_(p), e_and_f_(e_and_f), queries_(inputs.queries), b_(b), head_(head) {
-    projected_keys_ = Eigen::MatrixXd::Zero(e_and_f.length(), p.head_dim);
+    projected_keys_ = Eigen::MatrixXd::Zero(p.head_dim, e_and_f.length());
     absolute_keys_ = projected_keys_;
     Eigen::VectorXd key(p.head_dim);
     for (Index j = 0; j < p.visible_key_len(b); ++j) {
@@ -26,8 +27,8 @@ class LinformerDefinition final : public Definition {
       for (Index row = 0; row < e_and_f.length(); ++row) {
         const double e = e_and_f.entry(Side::keys, head, row, j);
         if (e == 0) continue;
-        projected_keys_.row(row) += e * key;
-        absolute_keys_.row(row) += std::abs(e) * key.cwiseAbs();
+        projected_keys_.col(row) += e * key;
+        absolute_keys_.col(row) += std::abs(e) * key.cwiseAbs();
       }
     }
   }
@@ -40,11 +41,11 @@ class LinformerDefinition final : public Definition {
     Eigen::VectorXd q(p_.head_dim);
     for (Index r = 0; r < count; ++r) {
       load_row(queries_, b_, head_, queries[static_cast<size_t>(r)], q.data());
-      const Eigen::VectorXd scores = p_.effective_scale() * (projected_keys_ * q);
+      const Eigen::VectorXd scores = p_.effective_scale() * (projected_keys_.transpose() * q);
       const Eigen::VectorXd weights = (scores.array() - scores.maxCoeff()).exp();
       probs.row(r) = weights / weights.sum();
       result.score_bound(r) =
-          std::abs(p_.effective_scale()) * (absolute_keys_ * q.cwiseAbs()).maxCoeff();
+          std::abs(p_.effective_scale()) * (absolute_keys_.transpose() * q.cwiseAbs()).maxCoeff();
     }
     result.weights = Eigen::MatrixXd::Zero(count, p_.key_len);
     result.magnitudes = result.weights;
@@ -64,7 +65,7 @@ class LinformerDefinition final : public Definition {
   const Projections& e_and_f_;
   const ConstTensorView queries_;
   const Index b_, head_;
-  Eigen::MatrixXd projected_keys_, absolute_keys_;  // E K, and |E| |K|
+  Eigen::MatrixXd projected_keys_, absolute_keys_;  // (E K)^T, and (|E| |K|)^T
 };
 
 // Full attention over the projected keys.
@@ -83,6 +84,7 @@ class Linformer final : public Attention {
   Linformer(const Problem& p, const Options& options)
       : Attention(p),
         e_and_f_(problem(), options),
+        projector_(problem(), e_and_f_),
         projected_(projected_problem(problem(), e_and_f_)),
         schedule_(projected_, default_query_block(), default_key_block(projected_)) {}
 
@@ -95,14 +97,16 @@ class Linformer final : public Attention {
     const auto rows = static_cast<double>(p.batch * p.num_heads * p.query_len);
     Cost cost =
         blocked_cost(projected_, schedule_, rows * static_cast<double>(e_and_f_.length()), threads);
-    const auto products = static_cast<double>(p.batch * projected_.num_kv_heads * p.key_len) *
-                          static_cast<double>(width());
+    const auto products = static_cast<double>(p.batch * projector_.heads() * p.key_len) *
+                          static_cast<double>(p.head_dim + p.value_dim);
     cost.flops += 2 * products * static_cast<double>(e_and_f_.pooled() ? 1 : e_and_f_.length());
-    cost.bytes_moved = least_traffic(p) + 4 * e_and_f_.numbers();
+    cost.bytes_moved = least_traffic(p) + static_cast<double>(e_and_f_.bytes());
+    cost.held_bytes = static_cast<double>(e_and_f_.bytes());
     const auto attending = static_cast<Index>(cost.workspace_bytes);
-    const Index kept = Workspace::bytes_for<float>(projected_floats()) +
-                       Workspace::bytes_for<float>(query_floats());
-    cost.workspace_bytes = static_cast<double>(kept + std::max(attending, projecting(threads)));
+    const Index copied = Workspace::bytes_for<float>(query_floats());
+    cost.workspace_bytes =
+        static_cast<double>(Workspace::bytes_for<float>(projector_.floats()) +
+                            std::max(copied + attending, projector_.workspace_bytes(threads)));
     return cost;
   }
 
@@ -118,36 +122,22 @@ class Linformer final : public Attention {
   }
 
  private:
-  // A row of keys and values side by side, so that one pass over E projects both.
-  Index width() const { return problem().head_dim + problem().value_dim; }
-  Index projected_floats() const {
-    return projected_.batch * projected_.num_kv_heads * projected_.key_len * width();
-  }
   Index query_floats() const {
     const Problem& p = problem();
     return p.dtype == DType::float32 ? 0 : p.batch * p.num_heads * p.query_len * p.head_dim;
   }
-  Index projecting(int threads) const {
-    if (e_and_f_.pooled()) return Workspace::bytes_for<float>(threads * width());
-    return Workspace::bytes_for<float>(problem().key_len * width()) +
-           matmul_workspace_bytes(problem().key_len, width(), threads);
-  }
-
   void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
     const Workspace::Scope scope(context.workspace());
-    const std::span<float> rows = context.workspace().take<float>(projected_floats());
-    if (e_and_f_.pooled()) {
-      pool(inputs, rows.data(), context);
-    } else {
-      multiply(inputs, rows.data(), context);
-    }
+    const std::span<float> rows = context.workspace().take<float>(projector_.floats());
+    projector_.project(inputs, rows.data(), context);
     const std::array<Index, 4> key_shape = {projected_.batch, projected_.num_kv_heads,
                                             projected_.key_len, projected_.head_dim};
     ConstTensorView keys{rows.data(), DType::float32, key_shape, {}};
-    keys.strides = {projected_.num_kv_heads * projected_.key_len * width(),
-                    projected_.key_len * width(), width()};
+    const Index width = projector_.width();
+    keys.strides = {projected_.num_kv_heads * projected_.key_len * width,
+                    projected_.key_len * width, width};
     ConstTensorView values = keys;
-    values.data = rows.data() + problem().head_dim;
+    values.data = rows.data() + projector_.value_column();
     values.shape[3] = problem().value_dim;
     blocked_attention(projected_, {float_queries(inputs.queries, context), keys, values, {}},
                       schedule_, outputs, context);
@@ -160,81 +150,16 @@ class Linformer final : public Attention {
     context.arena().for_each(queries.batch() * queries.heads(), [&](Index n, int) {
       float* out = copy.data() + n * queries.len() * queries.dim();
       for (Index i = 0; i < queries.len(); ++i, out += queries.dim()) {
-        to_float(queries, n / queries.heads(), n % queries.heads(), i, out);
+        kernels::best().to_float(queries.dtype,
+                                 queries.row(n / queries.heads(), n % queries.heads(), i),
+                                 queries.dim(), out);
       }
     });
     return {copy.data(), DType::float32, queries.shape, dense_strides(queries.shape)};
   }
 
-  static void to_float(const ConstTensorView& view, Index b, Index head, Index row, float* out) {
-    kernels::best().to_float(view.dtype, view.row(b, head, row), view.dim(), out);
-  }
-  // Key j and its value, side by side.
-  void load_pair(const Inputs& inputs, Index b, Index kv_head, Index j, float* out) const {
-    to_float(inputs.keys, b, kv_head, j, out);
-    to_float(inputs.values, b, kv_head, j, out + problem().head_dim);
-  }
-
-  // Of the n-th projected head over all batch entries.
-  struct Head {
-    Index batch_entry, head, kv_head;
-  };
-  Head head_at(Index n) const {
-    const Index head = n % projected_.num_kv_heads;
-    return {n / projected_.num_kv_heads, head,
-            e_and_f_.per_head() ? problem().kv_head(head) : head};
-  }
-
-  void multiply(const Inputs& inputs, float* projected, Context& context) const {
-    constexpr Index kChunk = 256;
-    const Index head_dim = problem().head_dim, rows = e_and_f_.length();
-    const Workspace::Scope scope(context.workspace());
-    const std::span<float> pairs = context.workspace().take<float>(problem().key_len * width());
-    for (Index n = 0; n < projected_.batch * projected_.num_kv_heads; ++n) {
-      const Head at = head_at(n);
-      const Index seen = problem().visible_key_len(at.batch_entry);
-      context.arena().for_each((seen + kChunk - 1) / kChunk, [&](Index chunk, int) {
-        for (Index j = chunk * kChunk; j < std::min((chunk + 1) * kChunk, seen); ++j) {
-          load_pair(inputs, at.batch_entry, at.kv_head, j, pairs.data() + j * width());
-        }
-      });
-      const auto project = [&](Side side, Index first, Index columns) {
-        ConstMatrix e = e_and_f_.dense(side, at.head);
-        e.columns = seen;  // the rest would meet padding
-        matmul(e, {pairs.data() + first, seen, columns, width()}, 1.0f,
-               {projected + n * rows * width() + first, rows, columns, width()}, context);
-      };
-      if (e_and_f_.same_for_keys_and_values()) {
-        project(Side::keys, 0, width());
-      } else {
-        project(Side::keys, 0, head_dim);
-        project(Side::values, head_dim, problem().value_dim);
-      }
-    }
-  }
-
-  void pool(const Inputs& inputs, float* projected, Context& context) const {
-    const Index rows = e_and_f_.length(), heads = projected_.batch * projected_.num_kv_heads;
-    const Workspace::Scope scope(context.workspace());
-    const std::span<float> pairs = context.workspace().take<float>(context.threads() * width());
-    context.arena().for_each(heads * rows, [&](Index task, int worker) {
-      const Head at = head_at(task / rows);
-      const Index row = task % rows, seen = problem().visible_key_len(at.batch_entry);
-      const auto [begin, end] = e_and_f_.segment(row);
-      float* out = projected + task * width();
-      float* pair = pairs.data() + worker * width();
-      std::fill_n(out, width(), 0.0f);
-      for (Index j = begin; j < std::min(end, seen); ++j) {
-        load_pair(inputs, at.batch_entry, at.kv_head, j, pair);
-        const auto e = static_cast<float>(e_and_f_.entry(Side::keys, at.head, row, j));
-        const auto f = static_cast<float>(e_and_f_.entry(Side::values, at.head, row, j));
-        for (Index c = 0; c < problem().head_dim; ++c) out[c] += e * pair[c];
-        for (Index c = problem().head_dim; c < width(); ++c) out[c] += f * pair[c];
-      }
-    });
-  }
-
   const Projections e_and_f_;
+  const Projector projector_;
   const Problem projected_;
   const DenseSchedule schedule_;
 };

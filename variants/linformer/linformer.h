@@ -47,8 +47,9 @@ namespace longattn {
 ///
 /// Cost: projection 2 n k (d_k + d_v) FLOP per kv head (per query head if share is none), mean_pool
 /// and conv 2 n (d_k + d_v); then query_len k scored pairs per head, of 2 (d_k + d_v) each: O(N k).
-/// Workspace O(N + k). E and F, 4 k n bytes each, belong to the plan as weights do to a layer; they
-/// are drawn at first use.
+/// Workspace O(k), whatever the length (16-bit queries are copied as float32: O(N)). E and F, 4 k n
+/// bytes each, belong to the plan as weights do to a layer (Cost::held_bytes); they are drawn at
+/// first use.
 ///
 /// Paper: Wang, Li, Khabsa, Fang & Ma 2020, Linformer (2006.04768), section 4, equation 7.
 extern const Variant kLinformer;

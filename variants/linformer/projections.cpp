@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "core/io/npy.h"
+#include "core/kernels.h"
 #include "core/random.h"
 
 namespace longattn {
@@ -51,56 +53,64 @@ Projections::Projections(const Problem& p, const Options& options)
     : key_len_(p.key_len),
       length_(projected_len(p, options)),
       taps_((key_len_ + length_ - 1) / length_),
-      kind_(options.text("projection")),
+      kind_(options.text("projection") == "gaussian"    ? Kind::gaussian
+            : options.text("projection") == "mean_pool" ? Kind::mean_pool
+            : options.text("projection") == "conv"      ? Kind::conv
+                                                        : Kind::file),
       seed_(static_cast<std::uint64_t>(options.integer("seed"))) {
-  if (kind_ == "file") {
+  if (kind_ == Kind::file) {
     add_file(options.text("e"));
     if (!options.text("f").empty()) add_file(options.text("f"));
     slots_ = static_cast<Index>(learned_.size());
-  } else if (kind_ != "mean_pool" && options.text("share") != "key_value") {
+  } else if (kind_ != Kind::mean_pool && options.text("share") != "key_value") {
     per_head_ = options.text("share") == "none";
     slots_ = per_head_ ? 2 * p.num_heads : 2;
   }
 }
 
-double Projections::numbers() const {
-  return static_cast<double>(slots_) * static_cast<double>(pooled() ? taps_ : length_ * key_len_);
+Index Projections::bytes() const {
+  const Index numbers = means() ? 0 : pooled() ? taps_ : length_ * key_len_;
+  return slots_ * numbers * static_cast<Index>(sizeof(float));
+}
+
+Index Projections::strip_rows(Index row) const { return std::min(kernels::kStrip, length_ - row); }
+
+size_t Projections::place(Index row, Index key) const {
+  const Index first = row / kernels::kStrip * kernels::kStrip;
+  return static_cast<size_t>(first * key_len_ + key * strip_rows(first) + row - first);
 }
 
 double Projections::entry(Side side, Index head, Index row, Index key) const {
-  if (!pooled()) {
-    return static_cast<double>(dense(side, head).data[row * key_len_ + key]);
-  }
+  if (!pooled()) return static_cast<double>(numbers_of(side, head)[place(row, key)]);
   const Segment s = segment(row);
   if (key < s.begin || key >= s.end) return 0;
-  if (kind_ == "mean_pool") return 1 / static_cast<double>(s.end - s.begin);
+  if (means()) return 1 / static_cast<double>(s.end - s.begin);
   return static_cast<double>(numbers_of(side, head)[key - s.begin]);
 }
 
 // Drawn at first use: a plan may be made only to ask what it would cost.
 const float* Projections::numbers_of(Side side, Index head) const {
   std::call_once(drawn_, [this] {
-    if (kind_ != "file") draw();
+    if (kind_ != Kind::file) draw();
   });
   const Index own = same_for_keys_and_values() ? 0 : side == Side::values ? 1 : 0;
   return learned_[static_cast<size_t>(per_head_ ? 2 * head + own : own)].data();
 }
 
 void Projections::draw() const {
-  const Index rows = kind_ == "conv" ? 1 : length_;
-  const Index columns = kind_ == "conv" ? taps_ : key_len_;
-  const double deviation = 1 / std::sqrt(static_cast<double>(kind_ == "conv" ? taps_ : length_));
+  const Index rows = pooled() ? 1 : length_, columns = pooled() ? taps_ : key_len_;
+  const double deviation = 1 / std::sqrt(static_cast<double>(pooled() ? taps_ : length_));
   for (Index slot = 0; slot < slots_; ++slot) {
     std::vector<float> matrix(static_cast<size_t>(rows * columns));
     for (Index row = 0; row < rows; ++row) {
       const auto stream =
           make_stream(static_cast<std::uint64_t>(slot), 0, static_cast<std::uint64_t>(row));
       const CounterRandom random(seed_, stream);
-      float* out = matrix.data() + row * columns;
-      for (Index j = 0; j < columns; j += 2) {
-        const auto pair = random.normal_pair(static_cast<std::uint64_t>(j / 2));
-        out[j] = static_cast<float>(deviation * pair[0]);
-        if (j + 1 < columns) out[j + 1] = static_cast<float>(deviation * pair[1]);
+      std::array<double, 2> pair{};
+      for (Index j = 0; j < columns; ++j) {
+        if (j % 2 == 0) pair = random.normal_pair(static_cast<std::uint64_t>(j / 2));
+        matrix[pooled() ? static_cast<size_t>(j) : place(row, j)] =
+            static_cast<float>(deviation * pair[static_cast<size_t>(j % 2)]);
       }
     }
     learned_.push_back(std::move(matrix));
@@ -109,7 +119,12 @@ void Projections::draw() const {
 
 void Projections::add_file(const std::string& path) {
   const std::vector<double> numbers = to_doubles(read_npy(path));
-  learned_.emplace_back(numbers.begin(), numbers.end());
+  std::vector<float>& matrix = learned_.emplace_back(numbers.size());
+  for (Index row = 0; row < length_; ++row) {
+    for (Index j = 0; j < key_len_; ++j) {
+      matrix[place(row, j)] = static_cast<float>(numbers[static_cast<size_t>(row * key_len_ + j)]);
+    }
+  }
 }
 
 }  // namespace longattn

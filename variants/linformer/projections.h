@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "core/matmul.h"
 #include "core/options.h"
 
 // Inside of Linformer: E and F, however they came about.
@@ -24,13 +23,15 @@ class Projections {
   Projections(const Problem& problem, const Options& options);
 
   Index length() const { return length_; }
-  bool pooled() const { return kind_ == "mean_pool" || kind_ == "conv"; }
+  bool pooled() const { return kind_ == Kind::mean_pool || kind_ == Kind::conv; }
+  /// Whether a row is the mean of its segment.
+  bool means() const { return kind_ == Kind::mean_pool; }
   bool same_for_keys_and_values() const { return slots_ == 1; }
   bool per_head() const { return per_head_; }
   /// Products behind one element of a projected row.
   Index terms() const { return pooled() ? taps_ : key_len_; }
-  /// Numbers that E and F hold.
-  double numbers() const;
+  /// That E and F take.
+  Index bytes() const;
 
   struct Segment {
     Index begin, end;
@@ -41,23 +42,30 @@ class Projections {
   }
   /// Entry (row, key) of E or F of a head.
   double entry(Side side, Index head, Index row, Index key) const;
-  /// All of E or F, if not pooled.
-  ConstMatrix dense(Side side, Index head) const {
-    return {numbers_of(side, head), length_, key_len_, key_len_};
+  /// Weights of the keys of a segment, if pooled but no mean.
+  const float* taps(Side side, Index head) const { return numbers_of(side, head); }
+  /// Keys [first, ..) of rows [row, row + strip_rows(row)) of E or F, if not pooled; `row` is a
+  /// multiple of kernels::kStrip. As kernels::pack_strip makes them: [key][row].
+  const float* strip(Side side, Index head, Index row, Index first) const {
+    return numbers_of(side, head) + row * key_len_ + first * strip_rows(row);
   }
+  Index strip_rows(Index row) const;
 
  private:
+  enum class Kind { gaussian, mean_pool, conv, file };
+
   const float* numbers_of(Side side, Index head) const;
+  size_t place(Index row, Index key) const;  // of an entry in `learned_`, if not pooled
   void draw() const;
   void add_file(const std::string& path);
 
   Index key_len_, length_, taps_;
-  std::string kind_;
+  Kind kind_;
   std::uint64_t seed_;
   Index slots_ = 1;  // different matrices (or kernels), by head and side
   bool per_head_ = false;
   mutable std::once_flag drawn_;
-  mutable std::vector<std::vector<float>> learned_;  // one a slot
+  mutable std::vector<std::vector<float>> learned_;  // one a slot: strips, or taps
 };
 
 }  // namespace longattn
