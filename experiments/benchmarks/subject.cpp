@@ -30,9 +30,8 @@ class AttentionSubject final : public Subject {
     if (work != nullptr) {
       work_ = *work;
     } else {
-      work_.scored_pairs = attention_->cost(threads).scored_pairs;
-      work_.flops =
-          2.0 * static_cast<double>(problem.head_dim + problem.value_dim) * work_.scored_pairs;
+      const Cost cost = attention_->cost(threads);
+      work_ = {.flops = cost.flops, .scored_pairs = cost.scored_pairs};
     }
   }
 

@@ -49,7 +49,8 @@ void register_subject(const std::string& name, const Problem& problem, int threa
 /// pair of query and key, and half the pairs where causal.
 Work dense_work(const Problem& problem);
 
-/// A variant's forward pass. `work` replaces what the variant's own cost says.
+/// A variant's forward pass. `work` replaces what the variant's own cost says: all FLOP of its
+/// products, so that the share of the peak tells of projections and hashes too.
 std::unique_ptr<Subject> make_attention_subject(const Variant& variant, const Problem& problem,
                                                 const Options& options, int threads,
                                                 const Work* work = nullptr);

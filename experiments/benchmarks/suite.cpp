@@ -12,7 +12,10 @@
 #include "experiments/measure/ceilings.h"
 #include "variants/blockwise.h"
 #include "variants/full.h"
+#include "variants/linformer/linformer.h"
 #include "variants/longformer.h"
+#include "variants/reformer/reformer.h"
+#include "variants/ring/ring.h"
 
 namespace longattn::benchmarks {
 namespace {
@@ -123,17 +126,14 @@ void register_dense(std::string_view group, const Variant& variant, const Proble
 
 using OptionTexts = std::vector<std::pair<std::string, std::string>>;
 
-void register_variant(const Variant& variant, const OptionTexts& options) {
-  std::string name = fmt::format("variant/{}", variant.name);
+void register_variant(const std::string& group, const Variant& variant, const OptionTexts& options,
+                      const Problem& p) {
+  std::string name = group;
   for (const auto& [option, text] : options) name += fmt::format("/{}:{}", option, text);
-  for (bool causal : {false, true}) {
-    const Problem p = self_attention(4096, 8, 64, causal);
-    for (int threads : kThreads) {
-      register_subject(
-          fmt::format("{}/{}", name, shape_name(p, threads)), p, threads, [=, &variant] {
-            return make_attention_subject(variant, p, Options(variant.options, options), threads);
-          });
-    }
+  for (int threads : kThreads) {
+    register_subject(fmt::format("{}/{}", name, shape_name(p, threads)), p, threads, [=, &variant] {
+      return make_attention_subject(variant, p, Options(variant.options, options), threads);
+    });
   }
 }
 
@@ -200,13 +200,36 @@ void register_engine() {
 }
 
 void register_variants(std::span<const Variant* const> variants) {
+  const Problem middle = self_attention(4096, 8, 64, false),
+                long_one = self_attention(16384, 2, 64, false);
   for (const Variant* variant : variants) {
-    register_variant(*variant, {});
-    if (variant != &kLongformer) continue;
-    for (const char* window : {"64", "256", "1024"}) {
-      register_variant(*variant, {{"window", window}});
+    const std::string group = fmt::format("variant/{}", variant->name);
+    const auto add = [&](const OptionTexts& options, const Problem& p) {
+      register_variant(group, *variant, options, p);
+    };
+    const auto with_and_without_mask = [&](const OptionTexts& options) {
+      add(options, middle);
+      add(options, self_attention(4096, 8, 64, true));
+    };
+    with_and_without_mask({});
+    if (variant == &kLongformer) {
+      for (const char* window : {"64", "256", "1024"}) with_and_without_mask({{"window", window}});
+      with_and_without_mask({{"window", "256"}, {"dilation", "4"}});
+    } else if (variant == &kReformer) {
+      add({{"num_hashes", "1"}}, long_one);
+      add({{"num_hashes", "4"}}, long_one);
+    } else if (variant == &kRing) {
+      add({{"ranks", "2"}}, long_one);
+    } else if (variant == &kLinformer) {
+      // Its two halves apart: one query leaves the projections; the rest is dense attention over
+      // the projected keys.
+      Problem half = middle;
+      half.query_len = 1;
+      register_variant(group + "/projections", *variant, {}, half);
+      half = middle;
+      half.key_len = 256;
+      register_dense(group + "/attention", kBlockwise, half);
     }
-    register_variant(*variant, {{"window", "256"}, {"dilation", "4"}});
   }
 }
 

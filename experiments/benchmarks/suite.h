@@ -24,8 +24,9 @@ void register_ceilings();
 /// engine/ (the variant blockwise), decode/ (one query, many keys), full/ (up to 4,096 tokens) and
 /// matmul/.
 void register_engine();
-/// variant/NAME/ for every row of the table with its default options, and some windows of
-/// longformer.
+/// variant/NAME/ for every row of the table with its default options; some windows of longformer,
+/// numbers of hashes of reformer and two ranks of ring; and the projections of linformer apart from
+/// its attention.
 void register_variants(std::span<const Variant* const> variants);
 
 }  // namespace longattn::benchmarks
