@@ -1,7 +1,8 @@
 // Compiled once per instruction set: Highway includes this file again for each of them.
 #include "core/cross_polytope.h"
 
-#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
@@ -15,86 +16,34 @@ HWY_BEFORE_NAMESPACE();
 namespace longattn::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::CappedTag<double, kHashVectors>;
-using V = hn::Vec<D>;
-constexpr D kD;
-constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(kD));
-constexpr int kParts = static_cast<int>(kHashVectors / kLanes);  // of the vectors hashed together
-// So many directions at a time that the sums stay in registers.
-constexpr int kTile = kParts == 1 ? 8 : kParts == 2 ? 4 : 2;
-
-// Of the vectors so far: the largest product and its direction, and the same of the negated ones.
-struct Best {
-  V up[kParts], up_at[kParts], down[kParts], down_at[kParts];
-};
-
-HWY_INLINE void keep_larger(V product, V at, V& largest, V& largest_at) {
-  const auto larger = hn::Gt(product, largest);
-  largest = hn::IfThenElse(larger, product, largest);
-  largest_at = hn::IfThenElse(larger, at, largest_at);
-}
-
-template <int kDirections>
-HWY_INLINE void take(Index depth, const double* HWY_RESTRICT vectors,
-                     const double* HWY_RESTRICT directions, Index half, Index first, Best& best) {
-  V sum[kDirections][kParts];
-#pragma GCC unroll 8
-  for (int n = 0; n < kDirections; ++n) {
-#pragma GCC unroll 8
-    for (int part = 0; part < kParts; ++part) sum[n][part] = hn::Zero(kD);
-  }
-  for (Index k = 0; k < depth; ++k) {
-    V x[kParts];
-#pragma GCC unroll 8
-    for (int part = 0; part < kParts; ++part) {
-      x[part] = hn::LoadU(kD, vectors + k * kHashVectors + part * kLanes);
+// One vector a lane: the largest |product|, and the second largest, 0 at first, which the opposite
+// of the largest never exceeds.
+void decide(Index half, const float* HWY_RESTRICT products, const float* HWY_RESTRICT uncertainty,
+            std::int32_t* HWY_RESTRICT buckets) {
+  using D = hn::CappedTag<float, kHashVectors>;
+  constexpr D d;
+  const hn::RebindToSigned<D> di;
+  const auto lanes = static_cast<Index>(hn::Lanes(d));
+  const auto opposite = hn::Set(d, static_cast<float>(half));
+  for (Index n = 0; n < kHashVectors; n += lanes) {
+    auto largest = hn::Zero(d), second = hn::Zero(d), product = hn::Zero(d), at = hn::Zero(d);
+    for (Index direction = 0; direction < half; ++direction) {
+      const auto p = hn::LoadU(d, products + direction * kHashVectors + n);
+      const auto size = hn::Abs(p);
+      const auto larger = hn::Gt(size, largest);
+      second = hn::Max(second, hn::Min(size, largest));
+      largest = hn::Max(largest, size);
+      product = hn::IfThenElse(larger, p, product);
+      at = hn::IfThenElse(larger, hn::Set(d, static_cast<float>(direction)), at);
     }
-#pragma GCC unroll 8
-    for (int n = 0; n < kDirections; ++n) {
-      const V direction = hn::Set(kD, directions[k * half + first + n]);
-#pragma GCC unroll 8
-      for (int part = 0; part < kParts; ++part) {
-        sum[n][part] = hn::MulAdd(x[part], direction, sum[n][part]);
-      }
-    }
-  }
-#pragma GCC unroll 8
-  for (int n = 0; n < kDirections; ++n) {
-    const V at = hn::Set(kD, static_cast<double>(first + n));
-#pragma GCC unroll 8
-    for (int part = 0; part < kParts; ++part) {
-      if (first + n == 0) {
-        best.up[part] = sum[n][part];
-        best.down[part] = hn::Neg(sum[n][part]);
-        best.up_at[part] = best.down_at[part] = at;
-        continue;
-      }
-      keep_larger(sum[n][part], at, best.up[part], best.up_at[part]);
-      keep_larger(hn::Neg(sum[n][part]), at, best.down[part], best.down_at[part]);
-    }
+    const auto bucket = hn::IfThenElse(hn::Lt(product, hn::Zero(d)), hn::Add(at, opposite), at);
+    const auto decided = hn::Gt(hn::Sub(largest, second), hn::LoadU(d, uncertainty + n));
+    hn::StoreU(hn::ConvertTo(di, hn::IfThenElse(decided, bucket, hn::Set(d, -1.0f))), di,
+               buckets + n);
   }
 }
 
-void hash(Index depth, const double* HWY_RESTRICT vectors, const double* HWY_RESTRICT directions,
-          Index half, std::int32_t* HWY_RESTRICT buckets) {
-  Best best;
-  Index first = 0;
-  for (; first + kTile <= half; first += kTile) {
-    take<kTile>(depth, vectors, directions, half, first, best);
-  }
-  for (; first < half; ++first) take<1>(depth, vectors, directions, half, first, best);
-  for (int part = 0; part < kParts; ++part) {
-    const auto negated = hn::Gt(best.down[part], best.up[part]);
-    const V shifted = hn::Add(best.down_at[part], hn::Set(kD, static_cast<double>(half)));
-    double bucket[kLanes];
-    hn::StoreU(hn::IfThenElse(negated, shifted, best.up_at[part]), kD, bucket);
-    for (Index n = 0; n < kLanes; ++n) {
-      buckets[part * kLanes + n] = static_cast<std::int32_t>(bucket[n]);
-    }
-  }
-}
-
-CrossPolytope table() { return hash; }
+DecideCrossPolytope table() { return decide; }
 
 }  // namespace longattn::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -103,18 +52,47 @@ HWY_AFTER_NAMESPACE();
 namespace longattn {
 HWY_EXPORT(table);
 
-std::span<const CrossPolytope> available_cross_polytopes() {
-  static const std::vector<CrossPolytope> kAvailable = [] {
+std::span<const DecideCrossPolytope> available_decide_cross_polytopes() {
+  static const std::vector<DecideCrossPolytope> kAvailable = [] {
     kernels::available();  // it changes the chosen target too, and must not do so meanwhile
-    std::vector<CrossPolytope> hashes;
+    std::vector<DecideCrossPolytope> functions;
     for (std::int64_t left = hwy::SupportedTargets() & HWY_TARGETS; left != 0; left &= left - 1) {
       hwy::GetChosenTarget().Update(left & -left);  // the lowest bit is the best target
-      hashes.push_back(HWY_DYNAMIC_DISPATCH(table)());
+      functions.push_back(HWY_DYNAMIC_DISPATCH(table)());
     }
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    return hashes;
+    return functions;
   }();
   return kAvailable;
+}
+
+std::int32_t cross_polytope(Index depth, const float* vector, const float* directions, Index half) {
+  double up = 0, down = 0;  // largest product so far, and largest of the negated ones
+  Index up_at = 0, down_at = 0;
+  for (Index n = 0; n < half; ++n) {
+    double sum = 0;
+    for (Index k = 0; k < depth; ++k) {
+      sum += static_cast<double>(vector[k]) * static_cast<double>(directions[k * half + n]);
+    }
+    if (n == 0 || sum > up) {
+      up = sum;
+      up_at = n;
+    }
+    if (n == 0 || -sum > down) {
+      down = -sum;
+      down_at = n;
+    }
+  }
+  return static_cast<std::int32_t>(down > up ? half + down_at : up_at);
+}
+
+float cross_polytope_uncertainty(Index depth, float squares, double longest) {
+  const auto n = static_cast<double>(depth);
+  const double norm = std::sqrt(static_cast<double>(squares) * (1 + n * 0x1p-23) + n * 0x1p-149);
+  const double bound = n * 0x1p-24 / (1 - n * 0x1p-24) * norm * longest + n * 0x1p-149;
+  // The rest is for the roundings of the difference of two products, of this one, and of double.
+  return n < 0x1p20 ? static_cast<float>(2 * (1 + 0x1p-10) * bound)
+                    : std::numeric_limits<float>::infinity();
 }
 
 }  // namespace longattn

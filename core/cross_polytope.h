@@ -7,25 +7,36 @@
 
 namespace longattn {
 
-/// Vectors hashed at a time; their elements stand beside each other.
-inline constexpr Index kHashVectors = 8;
-
-/// The cross-polytope hash (Terasawa & Tanaka 2007; Andoni et al. 2015) of kHashVectors vectors x
-/// at once:
+/// The cross-polytope hash (Terasawa & Tanaka 2007; Andoni et al. 2015) of a vector x:
 ///
 ///   h(x) = argmax of (x.r_0, .., x.r_{half-1}, -x.r_0, .., -x.r_{half-1}),  in [0, 2 half)
 ///
-/// with ties to the lowest index, and 0 for a vector with NaN. `vectors` is [depth][kHashVectors],
-/// `directions` [depth][half], both float32 numbers held as double: products are then exact, sums
-/// are rounded in double in order of depth, and so the bits are the same on every instruction set,
-/// with fused multiply-add and without. A positive power of two times x changes nothing, short of
-/// underflow. Writes kHashVectors buckets.
-using CrossPolytope = void (*)(Index depth, const double* vectors, const double* directions,
-                               Index half, std::int32_t* buckets);
+/// with ties to the lowest index, and 0 for a vector with NaN. `directions` is [depth][half].
+/// Products are exact in double and sums are rounded in double in order of depth, so the bits are
+/// the same on every machine. A positive power of two times x changes nothing, short of underflow.
+std::int32_t cross_polytope(Index depth, const float* vector, const float* directions, Index half);
 
+/// Vectors that are decided together: a panel of the kernels.
+inline constexpr Index kHashVectors = 32;
+
+/// The same hash of kHashVectors vectors, where products rounded in float32 decide it: writes the
+/// bucket, or -1 where two directions are nearer to each other than `uncertainty` of the vector.
+/// `products` is [half][kHashVectors]. NaN as an uncertainty decides nothing.
+using DecideCrossPolytope = void (*)(Index half, const float* products, const float* uncertainty,
+                                     std::int32_t* buckets);
 /// Of every instruction set that this machine has, best first.
-std::span<const CrossPolytope> available_cross_polytopes();
+std::span<const DecideCrossPolytope> available_decide_cross_polytopes();
 /// The first of them.
-inline CrossPolytope cross_polytope() { return available_cross_polytopes().front(); }
+inline DecideCrossPolytope decide_cross_polytope() {
+  return available_decide_cross_polytopes().front();
+}
+
+/// The uncertainty of a vector that makes what is decided right. A sum of n = depth float32
+/// products, with fused multiply-add or without, is off by at most n u / (1 - n u) |x||r|, u =
+/// 2^-24 (Higham, section 3.1), twice that between two of them, and n 2^-149 each where it
+/// underflows; the hash's own sums are off by 2^-29 of that. `squares`: the float32 sum of squares
+/// of the vector, of which n 2^-149 may be lost too. `longest`: at least the norm of every
+/// direction.
+float cross_polytope_uncertainty(Index depth, float squares, double longest);
 
 }  // namespace longattn

@@ -16,7 +16,7 @@ inline Buckets hashed(const Problem& p, const OptionTexts& options, const ConstT
   const LshSettings settings(p, Options(kReformer.options, options));
   const LshHash hash(p, settings);
   const Index count = rows.len();
-  std::vector<double> scratch(static_cast<size_t>(hash.scratch_doubles()));
+  std::vector<float> scratch(static_cast<size_t>(hash.scratch_floats()));
   std::vector<std::int32_t> flat(static_cast<size_t>(settings.rounds * count));
   hash.buckets(rows, batch_entry, head, rotation_head, 0, count, scratch.data(), flat.data(),
                count);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <set>
 #include <vector>
 
@@ -29,7 +30,7 @@ LshSettings settings(const Problem& p, const OptionTexts& options) {
 std::vector<std::int32_t> buckets(const LshHash& hash, const LshSettings& s,
                                   const ConstTensorView& rows, Index first, Index count,
                                   Index rotation_head = 0) {
-  std::vector<double> scratch(static_cast<size_t>(hash.scratch_doubles()));
+  std::vector<float> scratch(static_cast<size_t>(hash.scratch_floats()));
   std::vector<std::int32_t> found(static_cast<size_t>(s.rounds * count));
   hash.buckets(rows, 0, 0, rotation_head, first, count, scratch.data(), found.data(), count);
   return found;
@@ -60,6 +61,30 @@ ProblemTensors signed_tensors(const Problem& p, const std::vector<float>& signs)
     t.queries.floats()[n] = t.keys.floats()[n] = lower * signs[n];
   }
   return t;
+}
+
+TEST(Reformer, GivesAnInfiniteValueToTheRowsThatWeighItHoweverOftenTheyMeetIt) {
+  for (float odd :
+       {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    const Problem p = problem_of(300);
+    ProblemTensors t(p);
+    std::copy_n(t.queries.floats(), t.queries.size(), t.keys.floats());  // to meet in all rounds
+    t.values.floats()[100 * 4 + 1] = odd;
+    const auto plan = make_with(kReformer, p, {{"num_hashes", "4"}, {"bucket_size", "16"}});
+    const Eigen::MatrixXd w = all_weights(*plan, t.inputs());
+    Context context(2);
+    plan->forward(t.inputs(), t.output_alone(), context);
+    Index weighing = 0;
+    for (Index i = 0; i < 300; ++i) {
+      const float* row = t.output.floats() + i * 4;
+      for (Index c : {0, 2, 3}) EXPECT_TRUE(std::isfinite(row[c]));
+      EXPECT_EQ(std::isfinite(row[1]), w(i, 100) == 0) << i;
+      if (std::isinf(odd)) EXPECT_FALSE(std::isnan(row[1])) << i;
+      weighing += w(i, 100) > 0 ? 1 : 0;
+    }
+    EXPECT_GT(weighing, 10);
+    EXPECT_LT(weighing, 290);
+  }
 }
 
 TEST(Reformer, WeighsTheKeysThatSortedChunksShowByHand) {

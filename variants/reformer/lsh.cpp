@@ -6,10 +6,14 @@
 #include <cmath>
 
 #include "core/cross_polytope.h"
+#include "core/kernels.h"
 #include "core/random.h"
 
 namespace longattn {
 namespace {
+
+using kernels::kStrip;
+static_assert(kHashVectors == kernels::kPanel);
 
 constexpr Index kMostUnfactored = 128;
 constexpr Index kDefaultBucketSize = 64;
@@ -99,7 +103,7 @@ LshHash::LshHash(const Problem& p, const LshSettings& settings)
       half_{settings.factors[0] / 2, settings.factors[1] / 2} {
   const Index heads = settings.rotation_heads(p);
   rotations_.resize(static_cast<size_t>(heads * head_dim_ * directions()));
-  double* out = rotations_.data();
+  float* out = rotations_.data();
   for (Index head = 0; head < heads; ++head) {
     for (Index round = 0; round < rounds_; ++round) {
       for (size_t factor = 0; factor < 2; ++factor) {
@@ -109,53 +113,115 @@ LshHash::LshHash(const Problem& p, const LshSettings& settings)
               make_stream(static_cast<std::uint64_t>(head), static_cast<std::uint64_t>(round),
                           static_cast<std::uint64_t>(row), factor));
           for (Index c = 0; c < half_[factor]; ++c) {
-            // A float32 number, so that its products with float32 elements are exact.
-            *out++ = static_cast<double>(
-                static_cast<float>(random.normal(static_cast<std::uint64_t>(c))));
+            *out++ = static_cast<float>(random.normal(static_cast<std::uint64_t>(c)));
           }
+        }
+      }
+    }
+  }
+  pack_strips(heads);
+}
+
+// Strip by strip of kStrip directions, [head_dim][directions of the strip].
+void LshHash::pack_strips(Index heads) {
+  strips_.resize(rotations_.size());
+  std::vector<double> squares(static_cast<size_t>(directions()));
+  for (Index head = 0; head < heads; ++head) {
+    float* strips = strips_.data() + head * head_dim_ * directions();
+    std::ranges::fill(squares, 0.0);
+    for (Index round = 0; round < rounds_; ++round) {
+      for (int factor : {0, 1}) {
+        const Index first = first_direction(round, factor),
+                    half = half_[static_cast<size_t>(factor)];
+        const float* rotation = rotations_.data() + head_dim_ * (head * directions() + first);
+        for (Index k = 0; k < head_dim_; ++k) {
+          for (Index c = 0; c < half; ++c) {
+            const Index n = first + c, strip = n / kStrip * kStrip;
+            const float number = rotation[k * half + c];
+            strips[strip * head_dim_ + k * std::min(kStrip, directions() - strip) + n - strip] =
+                number;
+            squares[static_cast<size_t>(n)] += double{number} * double{number};
+          }
+        }
+      }
+    }
+    for (double square : squares) longest_ = std::max(longest_, std::sqrt(square) * (1 + 0x1p-40));
+  }
+}
+
+std::int32_t LshHash::exact_bucket(const float* row, Index rotation_head, Index round,
+                                   int factor) const {
+  const Index before = rotation_head * directions() + first_direction(round, factor);
+  return cross_polytope(head_dim_, row, rotations_.data() + head_dim_ * before,
+                        half_[static_cast<size_t>(factor)]);
+}
+
+const float* LshHash::row_floats(const ConstTensorView& rows, Index b, Index head, Index row,
+                                 float* copy) const {
+  if (rows.dtype == DType::float32) return rows.float_row(b, head, row);
+  kernels::best().to_float(rows.dtype, rows.row(b, head, row), head_dim_, copy);
+  return copy;
+}
+
+// A panel of vectors, their products with all directions, their uncertainties, and copies of rows.
+Index LshHash::scratch_floats() const { return kHashVectors * (2 * head_dim_ + directions() + 1); }
+
+void LshHash::buckets(const ConstTensorView& rows, Index b, Index head, Index rotation_head,
+                      Index first, Index count, float* scratch, std::int32_t* buckets,
+                      Index stride) const {
+  if (directions() == 0) {
+    for (Index round = 0; round < rounds_; ++round) std::fill_n(buckets + round * stride, count, 0);
+    return;  // one bucket: nothing to look at
+  }
+  const auto& kernel = kernels::best();
+  const DecideCrossPolytope decide = decide_cross_polytope();
+  const float* strips = strips_.data() + rotation_head * head_dim_ * directions();
+  float* panel = scratch;
+  float* products = panel + kHashVectors * head_dim_;
+  float* uncertainty = products + kHashVectors * directions();
+  float* copies = uncertainty + kHashVectors;
+  for (Index begin = 0; begin < count; begin += kHashVectors) {
+    const Index here = std::min(kHashVectors, count - begin);
+    std::array<const float*, kHashVectors> vectors{};
+    for (Index n = 0; n < here; ++n) {
+      vectors[static_cast<size_t>(n)] =
+          row_floats(rows, b, head, first + begin + n, copies + n * head_dim_);
+    }
+    kernel.pack_panel(vectors.data(), here, head_dim_, panel);
+    for (Index n = 0; n < directions(); n += kStrip) {
+      kernel.float32.scores(std::min(kStrip, directions() - n), head_dim_, strips + n * head_dim_,
+                            panel, {0, kHashVectors}, products + n * kHashVectors, kHashVectors,
+                            false, nullptr);
+    }
+    find_uncertainties(panel, uncertainty);
+    for (Index round = 0; round < rounds_; ++round) {
+      for (int factor : {0, 1}) {
+        const Index half = half_[static_cast<size_t>(factor)];
+        std::array<std::int32_t, kHashVectors> found{};
+        if (half > 0) {
+          decide(half, products + first_direction(round, factor) * kHashVectors, uncertainty,
+                 found.data());
+        }
+        for (Index n = 0; n < here; ++n) {
+          const auto at = static_cast<size_t>(n);
+          if (found[at] < 0) found[at] = exact_bucket(vectors[at], rotation_head, round, factor);
+          std::int32_t& bucket = buckets[round * stride + begin + n];
+          bucket =
+              factor == 0 ? found[at] : bucket + static_cast<std::int32_t>(factors_[0]) * found[at];
         }
       }
     }
   }
 }
 
-const double* LshHash::rotation(Index head, Index round, int factor) const {
-  const Index before = (head * rounds_ + round) * (half_[0] + half_[1]);
-  return rotations_.data() + head_dim_ * (before + (factor == 0 ? 0 : half_[0]));
-}
-
-Index LshHash::scratch_doubles() const { return head_dim_ * (kHashVectors + 1); }
-
-void LshHash::buckets(const ConstTensorView& rows, Index b, Index head, Index rotation_head,
-                      Index first, Index count, double* scratch, std::int32_t* buckets,
-                      Index stride) const {
-  if (directions() == 0) {
-    for (Index round = 0; round < rounds_; ++round) std::fill_n(buckets + round * stride, count, 0);
-    return;  // one bucket: nothing to look at
+void LshHash::find_uncertainties(const float* panel, float* uncertainty) const {
+  std::fill_n(uncertainty, kHashVectors, 0.0f);
+  for (Index k = 0; k < head_dim_; ++k) {
+    const float* row = panel + k * kHashVectors;
+    for (Index n = 0; n < kHashVectors; ++n) uncertainty[n] += row[n] * row[n];
   }
-  const CrossPolytope hash = cross_polytope();
-  double* row = scratch + head_dim_ * kHashVectors;
-  for (Index begin = 0; begin < count; begin += kHashVectors) {
-    const Index here = std::min(kHashVectors, count - begin);
-    for (Index n = 0; n < kHashVectors; ++n) {
-      // Where no vector is left the last one is hashed again.
-      load_row(rows, b, head, first + begin + std::min(n, here - 1), row);
-      for (Index k = 0; k < head_dim_; ++k) scratch[k * kHashVectors + n] = row[k];
-    }
-    for (Index round = 0; round < rounds_; ++round) {
-      std::array<std::int32_t, kHashVectors> low{}, high{};
-      if (half_[0] > 0) {
-        hash(head_dim_, scratch, rotation(rotation_head, round, 0), half_[0], low.data());
-      }
-      if (half_[1] > 0) {
-        hash(head_dim_, scratch, rotation(rotation_head, round, 1), half_[1], high.data());
-      }
-      for (Index n = 0; n < here; ++n) {
-        const auto at = static_cast<size_t>(n);
-        buckets[round * stride + begin + n] =
-            low[at] + static_cast<std::int32_t>(factors_[0]) * high[at];
-      }
-    }
+  for (Index n = 0; n < kHashVectors; ++n) {
+    uncertainty[n] = cross_polytope_uncertainty(head_dim_, uncertainty[n], longest_);
   }
 }
 

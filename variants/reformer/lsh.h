@@ -43,20 +43,32 @@ class LshHash {
   LshHash(const Problem& problem, const LshSettings& settings);
 
   /// Bucket of row first + n of a (batch entry, head) in each round, for n < count, by the
-  /// rotations of `rotation_head`: written to buckets[round * stride + n]. Needs scratch_doubles().
+  /// rotations of `rotation_head`: written to buckets[round * stride + n]. Needs scratch_floats().
   void buckets(const ConstTensorView& rows, Index batch_entry, Index head, Index rotation_head,
-               Index first, Index count, double* scratch, std::int32_t* buckets,
-               Index stride) const;
-  Index scratch_doubles() const;
+               Index first, Index count, float* scratch, std::int32_t* buckets, Index stride) const;
+  Index scratch_floats() const;
+  Index bytes() const {
+    return static_cast<Index>((rotations_.size() + strips_.size()) * sizeof(float));
+  }
   /// Products with directions behind the buckets of one row.
   Index directions() const { return rounds_ * (half_[0] + half_[1]); }
 
  private:
-  const double* rotation(Index head, Index round, int factor) const;
+  // The directions of a factor in a round, among those of all factors and rounds.
+  Index first_direction(Index round, int factor) const {
+    return round * (half_[0] + half_[1]) + (factor == 0 ? 0 : half_[0]);
+  }
+  void pack_strips(Index heads);
+  void find_uncertainties(const float* panel, float* uncertainty) const;
+  std::int32_t exact_bucket(const float* row, Index rotation_head, Index round, int factor) const;
+  const float* row_floats(const ConstTensorView& rows, Index b, Index head, Index row,
+                          float* copy) const;
 
   Index head_dim_, rounds_;
   std::array<Index, 2> factors_, half_;  // half_: directions of a factor; 0: it has one bucket
-  std::vector<double> rotations_;        // float32 numbers
+  double longest_ = 0;                   // norm of a direction
+  std::vector<float> rotations_;         // [heads][rounds, factors][head_dim, half]
+  std::vector<float> strips_;            // [heads]: all directions as the kernels' strips
 };
 
 }  // namespace longattn

@@ -17,7 +17,7 @@ class SeenKeys {
            Index b, Index head)
       : s_(s), chunks_(s.chunks(p.visible_key_len(b))) {
     const Index keys = p.visible_key_len(b), rotation = s.rotation_head(p, head);
-    std::vector<double> scratch(static_cast<size_t>(hash.scratch_doubles()));
+    std::vector<float> scratch(static_cast<size_t>(hash.scratch_floats()));
     std::vector<std::int32_t> of_queries(static_cast<size_t>(s.rounds * p.query_len));
     std::vector<std::int32_t> of_keys(static_cast<size_t>(s.rounds * keys));
     hash.buckets(inputs.queries, b, head, rotation, 0, p.query_len, scratch.data(),

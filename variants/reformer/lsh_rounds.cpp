@@ -1,17 +1,11 @@
 #include "variants/reformer/lsh_rounds.h"
 
 #include <algorithm>
-#include <limits>
-
-#include "core/blocked_attention.h"
 
 namespace longattn {
 namespace {
 
 constexpr Index kHashedAtOnce = 256;  // rows of one task
-constexpr Index kQueryBlock = 192;    // more than elsewhere: neighbours gather the same keys
-constexpr Index kKeyBlock = 384;      // keys of a tile
-constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
 Index tasks_for(Index rows) { return (rows + kHashedAtOnce - 1) / kHashedAtOnce; }
 
@@ -31,9 +25,13 @@ LshRounds::LshRounds(const Problem& p, const LshSettings& settings, const LshHas
   query_order_ = w.take<Index>(of_queries);
   seen_ = w.take<PlaceRange>(of_queries);
   if (s_.wrap_around) wrapped_ = w.take<PlaceRange>(of_queries);
+  key_tags_ = w.take<std::uint8_t>(of_keys);
+  query_tags_ = w.take<std::uint8_t>(of_queries);
   if (s_.shared_qk) alone_ = w.take<std::uint8_t>(group.heads * p.query_len);
 
   hash_rows(hash, inputs, context);
+  tag(s_.shared_qk ? query_bucket_ : key_bucket_, p.key_len, key_tags_, context);
+  tag(query_bucket_, group.heads * p.query_len, query_tags_, context);
   const Workspace::Scope scope(w);
   const Index counts = 2 * (s_.num_buckets() + 1);
   const std::span<std::int32_t> scratch = w.take<std::int32_t>(context.threads() * counts);
@@ -62,8 +60,10 @@ Index LshRounds::bytes(const Problem& p, const LshSettings& s, const LshHash& ha
          Workspace::bytes_for<std::int32_t>(of_keys) + Workspace::bytes_for<Index>(of_keys) +
          Workspace::bytes_for<Index>(of_queries) +
          (s.wrap_around ? 2 : 1) * Workspace::bytes_for<PlaceRange>(of_queries) +
+         Workspace::bytes_for<std::uint8_t>(of_keys) +
+         Workspace::bytes_for<std::uint8_t>(of_queries) +
          (s.shared_qk ? Workspace::bytes_for<std::uint8_t>(heads * p.query_len) : 0) +
-         std::max(Workspace::bytes_for<double>(threads * hash.scratch_doubles()),
+         std::max(Workspace::bytes_for<float>(threads * hash.scratch_floats()),
                   Workspace::bytes_for<std::int32_t>(threads * counts));
 }
 
@@ -74,12 +74,12 @@ std::int32_t* LshRounds::key_buckets(Index round) {
 
 void LshRounds::hash_rows(const LshHash& hash, const Inputs& inputs, Context& context) {
   const Workspace::Scope scope(context.workspace());
-  const std::span<double> scratch =
-      context.workspace().take<double>(context.threads() * hash.scratch_doubles());
+  const std::span<float> scratch =
+      context.workspace().take<float>(context.threads() * hash.scratch_floats());
   const Index b = group_.batch_entry, rotation = s_.rotation_head(p_, group_.first_head);
   const Index key_tasks = s_.shared_qk ? 0 : tasks_for(keys_), per_head = tasks_for(p_.query_len);
   context.arena().for_each(key_tasks + group_.heads * per_head, [&](Index task, int worker) {
-    double* own = scratch.data() + worker * hash.scratch_doubles();
+    float* own = scratch.data() + worker * hash.scratch_floats();
     if (task < key_tasks) {
       const Index first = task * kHashedAtOnce, count = std::min(kHashedAtOnce, keys_ - first);
       hash.buckets(inputs.keys, b, p_.kv_head(group_.first_head), rotation, first, count, own,
@@ -94,6 +94,20 @@ void LshRounds::hash_rows(const LshHash& hash, const Inputs& inputs, Context& co
   });
 }
 
+// From [rounds, rows] to [rows, rounds]: the low bits of the bucket, or nothing that tells buckets
+// apart where a query sees several.
+void LshRounds::tag(std::span<const std::int32_t> buckets, Index rows, std::span<std::uint8_t> tags,
+                    Context& context) const {
+  context.arena().for_each(tasks_for(rows), [&](Index task, int) {
+    for (Index n = task * kHashedAtOnce; n < std::min((task + 1) * kHashedAtOnce, rows); ++n) {
+      for (Index round = 0; round < s_.rounds; ++round) {
+        tags[at(n * s_.rounds + round)] =
+            s_.across_buckets ? 0 : static_cast<std::uint8_t>(buckets[at(round * rows + n)]);
+      }
+    }
+  });
+}
+
 // By counting: stable, so that keys of a bucket stay in order of position.
 void LshRounds::sort_keys(Index round) {
   const std::int32_t* bucket = key_buckets(round);
@@ -102,10 +116,10 @@ void LshRounds::sort_keys(Index round) {
   for (Index j = 0; j < keys_; ++j) ++start[bucket[j] + 1];
   for (Index b = 0; b < s_.num_buckets(); ++b) start[b + 1] += start[b];
   Index* order = &key_order_[at(round * p_.key_len)];
-  std::int32_t* place = &place_[at(round * p_.key_len)];
   for (Index j = 0; j < keys_; ++j) {
-    place[j] = start[bucket[j]]++;
-    order[place[j]] = j;
+    const std::int32_t place = start[bucket[j]]++;
+    place_[at(j * s_.rounds + round)] = place;
+    order[place] = j;
   }
   // Every start has moved to the next one's: back by one.
   std::copy_backward(start, start + s_.num_buckets(), start + s_.num_buckets() + 1);
@@ -129,7 +143,7 @@ void LshRounds::sort_queries(Index round, Index head, std::int32_t* counts) {
     const Index rank = next[b]++ - start[b];
     order[start[b] + rank] = i;
     const Index of_bucket = key_start[b + 1] - key_start[b], queries = start[b + 1] - start[b];
-    anchor(round, query_at(round, head, i), key_start[b] + rank * of_bucket / queries, b);
+    anchor(round, range_at(round, head, i), key_start[b] + rank * of_bucket / queries, b);
   }
 }
 
@@ -169,130 +183,6 @@ bool LshRounds::sees_others(Index head, Index query) const {
     }
   }
   return false;
-}
-
-LshSchedule::LshSchedule(const Problem& problem, const LshSettings& settings,
-                         const LshRounds* rounds, Index round)
-    : BlockSchedule(kQueryBlock, kKeyBlock),
-      p_(problem),
-      s_(settings),
-      rounds_(rounds),
-      round_(round) {}
-
-TokenSet LshSchedule::queries(Index, Index head, Index block) const {
-  const Index first = block * query_block();
-  return {0, std::min(query_block(), p_.query_len - first), 1,
-          rounds_->query_order(round_, head) + first};
-}
-
-Index LshSchedule::sources(Index b, Index head, Index block, std::span<KeySource> out) const {
-  const TokenSet rows = queries(b, head, block);
-  PlaceRange seen{std::numeric_limits<std::int32_t>::max(), 0}, wrapped = seen;
-  const auto unite = [](PlaceRange& all, const PlaceRange& range) {
-    if (range.empty()) return;
-    all = {std::min(all.begin, range.begin), std::max(all.end, range.end)};
-  };
-  for (Index r = 0; r < rows.count; ++r) {
-    unite(seen, rounds_->seen(round_, head, rows[r]));
-    unite(wrapped, rounds_->wrapped(round_, head, rows[r]));
-  }
-  // What one row sees directly another may see around the end: one source, so that no key is in
-  // two.
-  if (!seen.empty() && !wrapped.empty() && wrapped.begin <= seen.end) {
-    unite(seen, wrapped);
-    wrapped = {};
-  }
-  Index count = 0;
-  for (const PlaceRange& range : {seen, wrapped}) {
-    if (range.empty()) continue;
-    const Index* keys = rounds_->key_order(round_) + range.begin;
-    out[static_cast<size_t>(count++)] = {{0, range.end - range.begin, 1, keys}, true};
-  }
-  return count;
-}
-
-void LshSchedule::mask(const Tile& tile, TileMask& mask) const {
-  const Index first = tile.keys.list - rounds_->key_order(round_);  // place of the first column
-  for (Index r = 0; r < mask.rows; ++r) {
-    narrow(tile, first, r, mask);
-    hide_single_keys(tile, first, r, mask);
-  }
-  if (!p_.mask.alibi_slopes.empty()) add_bias(tile, mask);
-  hide_earlier_pairs(tile, mask);
-}
-
-// Clips a row to the places it sees; inside one bucket a causal mask is a clip too.
-void LshSchedule::narrow(const Tile& tile, Index first, Index r, TileMask& mask) const {
-  const auto columns = [&](const PlaceRange& range) {
-    const Index begin = std::clamp<Index>(range.begin - first, 0, mask.columns);
-    return std::pair(begin, std::clamp<Index>(range.end - first, begin, mask.columns));
-  };
-  const Index query = tile.queries[r];
-  auto [begin, end] = columns(rounds_->seen(round_, tile.head, query));
-  if (s_.wrap_around) {
-    const auto [back_begin, back_end] = columns(rounds_->wrapped(round_, tile.head, query));
-    if (begin >= end) {
-      begin = back_begin;
-      end = back_end;
-    } else if (back_begin < back_end) {
-      for (Index c = end; c < back_begin; ++c) mask.hide(r, c);
-      end = back_end;
-    }
-  }
-  if (p_.mask.causal && !s_.across_buckets) {
-    const Index* list = tile.keys.list;
-    end = std::lower_bound(list + begin, list + end, p_.position(query) + 1) - list;
-  }
-  mask.clip(r, begin, end);
-}
-
-// Keys that no interval hides: of other documents, of the future among several buckets, oneself.
-void LshSchedule::hide_single_keys(const Tile& tile, Index first, Index r, TileMask& mask) const {
-  const Index query = tile.queries[r], position = p_.position(query);
-  const Index b = rounds_->group().batch_entry;
-  if ((p_.mask.causal && s_.across_buckets) || !p_.mask.document_ids.empty()) {
-    for (Index c = mask.begin[r]; c < mask.end[r]; ++c) {
-      if (!p_.visible(b, query, tile.keys[c])) mask.hide(r, c);
-    }
-  }
-  if (!s_.shared_qk || rounds_->alone(tile.head, query)) return;
-  if (position >= p_.visible_key_len(b)) return;  // padding has no place among the keys
-  const Index own = rounds_->places(round_)[position] - first;
-  if (own >= mask.begin[r] && own < mask.end[r]) mask.hide(r, own);
-}
-
-void LshSchedule::add_bias(const Tile& tile, TileMask& mask) const {
-  mask.use_bias();
-  const Index head = rounds_->group().first_head + tile.head;
-  for (Index r = 0; r < mask.rows; ++r) {
-    for (Index c = mask.begin[r]; c < mask.end[r]; ++c) {
-      mask.bias[static_cast<size_t>(r * mask.columns + c)] =
-          static_cast<float>(p_.bias(head, tile.queries[r], tile.keys[c]));
-    }
-  }
-}
-
-// A pair that met before has its weight already. A bias of -inf hides it, which costs the engine
-// less than the mask's bits, and may: the value does belong to the row. (One that is infinite makes
-// the row NaN.)
-void LshSchedule::hide_earlier_pairs(const Tile& tile, TileMask& mask) const {
-  for (Index earlier = 0; earlier < round_; ++earlier) {
-    mask.use_bias();
-    std::int32_t places[kKeyBlock];
-    const std::int32_t* all = rounds_->places(earlier);
-    for (Index c = 0; c < mask.columns; ++c) places[c] = all[tile.keys[c]];
-    const auto hide = [&](Index r, const PlaceRange& range) {
-      if (range.empty()) return;
-      float* bias = mask.bias.data() + r * mask.columns;
-      for (Index c = mask.begin[r]; c < mask.end[r]; ++c) {
-        bias[c] = range.contains(places[c]) ? kNothing : bias[c];
-      }
-    };
-    for (Index r = 0; r < mask.rows; ++r) {
-      hide(r, rounds_->seen(earlier, tile.head, tile.queries[r]));
-      if (s_.wrap_around) hide(r, rounds_->wrapped(earlier, tile.head, tile.queries[r]));
-    }
-  }
 }
 
 }  // namespace longattn

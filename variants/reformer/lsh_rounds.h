@@ -1,7 +1,6 @@
 #pragma once
 
 #include "core/attention.h"
-#include "core/block_schedule.h"
 #include "variants/reformer/lsh.h"
 
 // Inside of Reformer's forward: sorted keys, and what each query sees of them.
@@ -37,21 +36,28 @@ class LshRounds {
                      Index heads, int threads);
 
   const Problem& problem() const { return p_; }
+  const LshSettings& settings() const { return s_; }
   const LshGroup& group() const { return group_; }
+  Index keys() const { return keys_; }  ///< that padding leaves
 
   /// Keys by place.
   const Index* key_order(Index round) const { return &key_order_[at(round * p_.key_len)]; }
-  /// Places by key.
-  const std::int32_t* places(Index round) const { return &place_[at(round * p_.key_len)]; }
+  /// Places of a key, by round.
+  const std::int32_t* places(Index key) const { return &place_[at(key * s_.rounds)]; }
   /// Queries by (bucket, position), of a head of the group.
   const Index* query_order(Index round, Index head) const {
     return &query_order_[query_at(round, head, 0)];
   }
-  PlaceRange seen(Index round, Index head, Index query) const {
-    return seen_[query_at(round, head, query)];
-  }
+  /// What a query sees, by round.
+  const PlaceRange* seen(Index head, Index query) const { return &seen_[range_at(0, head, query)]; }
+  PlaceRange seen(Index round, Index head, Index query) const { return seen(head, query)[round]; }
   PlaceRange wrapped(Index round, Index head, Index query) const {
-    return wrapped_.empty() ? PlaceRange{} : wrapped_[query_at(round, head, query)];
+    return wrapped_.empty() ? PlaceRange{} : wrapped_[range_at(round, head, query)];
+  }
+  /// A query sees, in round n, no key whose tags[n] differ: for telling quickly that it does not.
+  const std::uint8_t* key_tags(Index key) const { return &key_tags_[at(key * s_.rounds)]; }
+  const std::uint8_t* query_tags(Index head, Index query) const {
+    return &query_tags_[at((head * p_.query_len + query) * s_.rounds)];
   }
   /// With shared_qk: whether the query sees no key but its own, in any round.
   bool alone(Index head, Index query) const { return alone_[query_at(0, head, query)] != 0; }
@@ -61,10 +67,16 @@ class LshRounds {
   size_t query_at(Index round, Index head, Index query) const {
     return at((round * group_.heads + head) * p_.query_len + query);
   }
+  // What the rounds tell of one query or key lies together: who asks for one asks for the others.
+  size_t range_at(Index round, Index head, Index query) const {
+    return at((head * p_.query_len + query) * s_.rounds + round);
+  }
   std::int32_t* key_buckets(Index round);
   void hash_rows(const LshHash& hash, const Inputs& inputs, Context& context);
   void sort_keys(Index round);
   void sort_queries(Index round, Index head, std::int32_t* counts);
+  void tag(std::span<const std::int32_t> buckets, Index rows, std::span<std::uint8_t> tags,
+           Context& context) const;
   void anchor(Index round, size_t query, Index place, Index bucket);
   PlaceRange clipped(Index round, Index bucket, Index begin, Index end) const;
   bool sees_others(Index head, Index query) const;
@@ -72,44 +84,15 @@ class LshRounds {
   const Problem& p_;
   const LshSettings& s_;
   const LshGroup group_;
-  const Index keys_;                          // that padding leaves
-  std::span<std::int32_t> key_bucket_;        // [rounds, key_len]; empty with shared_qk
-  std::span<std::int32_t> query_bucket_;      // [rounds, heads, query_len]
-  std::span<std::int32_t> key_start_;         // [rounds, buckets + 1], places
-  std::span<std::int32_t> place_;             // [rounds, key_len]
-  std::span<Index> key_order_, query_order_;  // [rounds, key_len], [rounds, heads, query_len]
-  std::span<PlaceRange> seen_, wrapped_;      // [rounds, heads, query_len]
-  std::span<std::uint8_t> alone_;             // [heads, query_len], with shared_qk
-};
-
-/// One round of a group, for the engine: queries in sorted order, and for each block of them the
-/// places that one of them sees. A pair that met in an earlier round is hidden. Heads count from
-/// the group's first; the batch entry is always 0.
-class LshSchedule final : public BlockSchedule {
- public:
-  /// Without `rounds` it only tells sizes.
-  LshSchedule(const Problem& problem, const LshSettings& settings,
-              const LshRounds* rounds = nullptr, Index round = 0);
-
-  Index num_blocks(Index, Index) const override {
-    return (p_.query_len + query_block() - 1) / query_block();
-  }
-  TokenSet queries(Index, Index head, Index block) const override;
-  Index max_sources() const override { return s_.wrap_around ? 2 : 1; }
-  Index sources(Index, Index head, Index block, std::span<KeySource> out) const override;
-  void mask(const Tile& tile, TileMask& mask) const override;
-  bool shares_packed_keys() const override { return false; }
-
- private:
-  void narrow(const Tile& tile, Index first, Index r, TileMask& mask) const;
-  void hide_single_keys(const Tile& tile, Index first, Index r, TileMask& mask) const;
-  void hide_earlier_pairs(const Tile& tile, TileMask& mask) const;
-  void add_bias(const Tile& tile, TileMask& mask) const;
-
-  const Problem& p_;
-  const LshSettings& s_;
-  const LshRounds* rounds_;
-  Index round_;
+  const Index keys_;                               // that padding leaves
+  std::span<std::int32_t> key_bucket_;             // [rounds, key_len]; empty with shared_qk
+  std::span<std::int32_t> query_bucket_;           // [rounds, heads, query_len]
+  std::span<std::int32_t> key_start_;              // [rounds, buckets + 1], places
+  std::span<std::int32_t> place_;                  // [key_len, rounds]
+  std::span<Index> key_order_, query_order_;       // [rounds, key_len], [rounds, heads, query_len]
+  std::span<PlaceRange> seen_, wrapped_;           // [heads, query_len, rounds]
+  std::span<std::uint8_t> key_tags_, query_tags_;  // [key_len, rounds], [heads, query_len, rounds]
+  std::span<std::uint8_t> alone_;                  // [heads, query_len], with shared_qk
 };
 
 }  // namespace longattn

@@ -6,7 +6,9 @@
 #include <optional>
 
 #include "core/blocked_attention.h"
+#include "variants/reformer/lsh_attention.h"
 #include "variants/reformer/lsh_definition.h"
+#include "variants/reformer/lsh_gathered.h"
 #include "variants/reformer/lsh_rounds.h"
 
 namespace longattn {
@@ -27,7 +29,6 @@ Problem group_problem(const Problem& p, const LshSettings& s) {
   Problem group = p;
   group.batch = group.num_kv_heads = 1;
   group.num_heads = s.shared_qk ? 1 : p.num_heads / p.num_kv_heads;
-  if (s.shared_qk) group.dtype = DType::float32;  // as the normalised keys
   group.scale = p.effective_scale();
   group.mask = {};
   return group;
@@ -54,30 +55,29 @@ class Reformer final : public Attention {
 
   Cost cost(int threads) const override {
     const Problem& p = problem();
-    const LshSchedule schedule(p, settings_);
-    Cost cost = blocked_cost(group_, schedule, scored_pairs(), threads);
-    const std::vector<const BlockSchedule*> passes(static_cast<size_t>(settings_.rounds),
-                                                   &schedule);
-    const Index attending = blocked_workspace_bytes(group_, passes, threads);
+    Cost cost;
+    cost.scored_pairs = scored_pairs();
+    cost.flops = 2 * cost.scored_pairs * static_cast<double>(p.head_dim + p.value_dim);
     const Index hashed =
         p.num_heads * p.query_len + (settings_.shared_qk ? 0 : p.num_kv_heads * p.key_len);
     cost.flops += 2 * static_cast<double>(p.batch * hashed * p.head_dim) *
                   static_cast<double>(hash_.directions());
     cost.bytes_moved = least_traffic(p);
-    cost.workspace_bytes =
-        static_cast<double>(LshRounds::bytes(p, settings_, hash_, group_.num_heads, threads) +
-                            copied_bytes() + attending);
+    cost.held_bytes = static_cast<double>(hash_.bytes());
+    cost.workspace_bytes = static_cast<double>(
+        LshRounds::bytes(p, settings_, hash_, group_.num_heads, threads) + copied_bytes() +
+        lsh_attention_bytes(p, settings_, group_.num_heads, threads));
     return cost;
   }
 
   Rounding rounding() const override {
     const Index keys = problem().key_len, window = settings_.window(keys);
-    Rounding rounding = blocked_rounding(group_, LshSchedule(problem(), settings_).key_block());
+    Rounding rounding = blocked_rounding(group_, kLshTile);
+    rounding.probability_rounding = 0;  // 16-bit storage is read as float32
     rounding.score_roundings += settings_.shared_qk ? 2 : 0;
     // Tiles in which a row sees keys that it has not seen before, each of which may rescale: its
     // range of each round is cut at any place, and so is the wrapped one.
-    const Index tile = LshSchedule(problem(), settings_).key_block();
-    const Index tiles = std::min(settings_.rounds * (window / tile + 4), keys);
+    const Index tiles = std::min(settings_.rounds * (window / kLshTile + 4), keys);
     rounding.sum_roundings =
         static_cast<double>(std::min(settings_.rounds * window, keys) + 6 * tiles + 8);
     return rounding;
@@ -97,13 +97,9 @@ class Reformer final : public Attention {
     return pairs * static_cast<double>(p.num_heads);
   }
 
-  bool copies_storage() const { return settings_.shared_qk && problem().dtype != DType::float32; }
   Index copied_bytes() const {
     if (!settings_.shared_qk) return 0;
-    const Problem& p = problem();
-    const Index keys = Workspace::bytes_for<float>(p.key_len * p.head_dim);
-    return copies_storage() ? 2 * keys + Workspace::bytes_for<float>(p.key_len * p.value_dim)
-                            : keys;
+    return Workspace::bytes_for<float>(problem().key_len * problem().head_dim);
   }
 
   void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
@@ -113,10 +109,10 @@ class Reformer final : public Attention {
         const Workspace::Scope scope(context.workspace());
         const LshGroup group{b, head, group_.num_heads};
         const LshRounds rounds(p, settings_, hash_, inputs, group, context);
-        attend(rounds, group_inputs(inputs, group, context),
-               {heads_of(outputs.output, b, head, group.heads),
-                heads_of(outputs.logsumexp, b, head, group.heads)},
-               context);
+        lsh_attention(rounds, group_inputs(inputs, group, context),
+                      {heads_of(outputs.output, b, head, group.heads),
+                       heads_of(outputs.logsumexp, b, head, group.heads)},
+                      context);
       }
     }
   }
@@ -128,17 +124,12 @@ class Reformer final : public Attention {
                heads_of(inputs.values, b, kv_head, 1),
                {}};
     if (!settings_.shared_qk) return own;
-    own.keys = own.queries;
-    if (copies_storage()) {
-      own.queries = floats(own.queries, false, context);
-      own.values = floats(own.values, false, context);
-    }
-    own.keys = floats(own.keys, true, context);
+    own.keys = unit_rows(own.queries, context);
     return own;
   }
 
-  // A float32 copy of one head; `unit`: of its rows divided by their norms.
-  static ConstTensorView floats(const ConstTensorView& view, bool unit, Context& context) {
+  // A float32 copy of the rows of one head, divided by their norms.
+  static ConstTensorView unit_rows(const ConstTensorView& view, Context& context) {
     const Index dim = view.dim();
     const std::span<float> copy = context.workspace().take<float>(view.len() * dim);
     constexpr Index kChunk = 256;
@@ -146,7 +137,6 @@ class Reformer final : public Attention {
       for (Index i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, view.len()); ++i) {
         float* out = copy.data() + i * dim;
         load_floats(view.dtype, view.row(0, 0, i), dim, out);
-        if (!unit) continue;
         double square = 0;
         for (Index c = 0; c < dim; ++c) square += double{out[c]} * double{out[c]};
         if (square == 0) continue;
@@ -155,19 +145,6 @@ class Reformer final : public Attention {
       }
     });
     return {copy.data(), DType::float32, view.shape, dense_strides(view.shape)};
-  }
-
-  // One pass a round, which goes on from the softmax of those before.
-  void attend(const LshRounds& rounds, const Inputs& inputs, const Outputs& outputs,
-              Context& context) const {
-    std::array<std::optional<LshSchedule>, kMostRounds> schedules;
-    std::array<const BlockSchedule*, kMostRounds> passes;
-    for (Index round = 0; round < settings_.rounds; ++round) {
-      const auto n = static_cast<size_t>(round);
-      passes[n] = &schedules[n].emplace(problem(), settings_, &rounds, round);
-    }
-    const auto count = static_cast<size_t>(settings_.rounds);
-    blocked_attention(group_, inputs, std::span(passes).first(count), outputs, context);
   }
 
   const LshSettings settings_;

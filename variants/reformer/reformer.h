@@ -45,10 +45,11 @@ namespace longattn {
 /// (per head with shared_qk), which hashes a group's keys once; a round's rotation depends on seed,
 /// head, round and nothing else, so more rounds only add keys.
 ///
-/// Products of the hash are exact, their sums in double, ties go to the lowest bucket: what
-/// definition and forward both call. Which keys a row weighs depends on all keys, so under a causal
-/// mask the selection sees the future; what is weighed does not. Masks: all; rows with no key are
-/// zero.
+/// Products of the hash are exact, their sums in double, ties go to the lowest bucket (where
+/// products in float32 are apart by more than they can err, they decide): what definition and
+/// forward both call. Storage of 16 bits is computed with as float32. Which keys a row weighs
+/// depends on all keys, so under a causal mask the selection sees the future; what is weighed does
+/// not. Masks: all; rows with no key are zero.
 ///
 /// Cost: scored pairs at most num_hashes min(2 bucket_size (look_back + 1), seen keys) a row, pairs
 /// of several rounds as often; of those only the row's bucket is computed unless across_buckets.
