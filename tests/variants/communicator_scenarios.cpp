@@ -14,6 +14,7 @@
 #include "core/tolerance.h"
 #include "tests/test_tensors.h"
 #include "variants/blockwise.h"
+#include "variants/ring/handshake.h"
 #include "variants/ring/ring.h"
 #include "variants/ring/ring_pass.h"
 
@@ -211,6 +212,29 @@ std::vector<Problem> problems() {
   return all;
 }
 
+// Before the first message, with the same words everywhere, whichever rank is the other one.
+template <int other>
+void refuses_ranks_that_differ(Pointer& c) {
+  Problem p = problem(61, 61, true);
+  const RingPlan plan(p, RingLayout::zigzag, c->size());
+  handshake(*c, facts_of(plan, p), late());
+  if (c->rank() == other) p.head_dim = 16;
+  must_fail([&] { handshake(*c, facts_of(RingPlan(p, RingLayout::zigzag, c->size()), p), late()); },
+            other == 0 ? "ranks differ: head_dim is 16 at rank 0 and 8 at rank 1, 2"
+                       : "ranks differ: head_dim is 16 at rank 2 and 8 at rank 0, 1");
+  Facts facts = {{"alike", "yes"}};
+  if (c->rank() == other) facts.push_back({"more", "here"});
+  must_fail([&] { handshake(*c, facts, late()); },
+            other == 0 ? "ranks differ: more is here at rank 0 and unknown at rank 1, 2"
+                       : "ranks differ: more is here at rank 2 and unknown at rank 0, 1");
+}
+
+void hears_rank_0(Pointer& c) {
+  for (const std::string& said : {std::string(), std::string("word"), std::string(70000, 'x')}) {
+    require(broadcast(*c, c->rank() == 0 ? said : "not this", late()) == said, "heard else");
+  }
+}
+
 // Rank 0 gets what each rank has written, in one tensor.
 void collect(Communicator& c, const RingPlan& plan, const Tensor& own, Tensor& whole) {
   if (c.rank() != 0) {
@@ -297,6 +321,9 @@ constexpr CommunicatorScenario kScenarios[] = {
     {"PassesRoundTwoRanks", 2, passes_round},
     {"PassesRoundFiveRanks", 5, passes_round},
     {"GathersFromAll", 4, gathers_from_all},
+    {"HearsRankZero", 3, hears_rank_0},
+    {"RefusesRanksThatDifferFromRankZero", 3, refuses_ranks_that_differ<2>},
+    {"RefusesRanksThatDifferFromAllButRankZero", 3, refuses_ranks_that_differ<0>},
     {"MatchesByTag", 2, matches_by_tag},
     {"TakesMoreThanTwoGiB", 2, takes_more_than_two_gib, Index{64} << 20},
     {"FailsOnAMessageThatIsTooShort", 3, compares_sizes<8, 12>},

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/io/file.h"
+#include "tests/mpi_environment.h"
 #include "tests/temporary_folder.h"
 #include "tests/variants/communicator_scenarios.h"
 #include "variants/ring/mpi_communicator.h"
@@ -43,20 +44,15 @@ TEST_P(EveryCommunicator, OfThreads) {
 }
 
 TEST_P(EveryCommunicator, OfProcessesOverMpi) {
-  if (mpi_library().empty()) {
-    GTEST_SKIP() << "built without MPI: install libopenmpi-dev and openmpi-bin, and build again";
-  }
+  if (mpi_library().empty()) GTEST_SKIP() << kNoMpi;
   const CommunicatorScenario& scenario = GetParam();
   const TemporaryFolder folder;
   const TemporaryFolder verdicts;
-  // More ranks than cores, as root, in a container: what mpirun asks to be told explicitly.
-  const std::string command =
-      "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-      "OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none "
-      "OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none "
-      "PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe timeout 120 mpirun -n " +
-      std::to_string(scenario.ranks) + " " LONGATTN_MPI_RANKS " " + scenario.name + " " +
-      verdicts.path() + " >" + (folder / "log") + " 2>&1 </dev/null";
+  std::string command = "env ";
+  for (const auto& [name, value] : mpi_environment()) command += name + "=" + value + " ";
+  command += "timeout 120 mpirun -n " + std::to_string(scenario.ranks) +
+             " " LONGATTN_MPI_RANKS " " + scenario.name + " " + verdicts.path() + " >" +
+             (folder / "log") + " 2>&1 </dev/null";
   static_cast<void>(std::system(command.c_str()));
   for (int rank = 0; rank < scenario.ranks; ++rank) {
     const std::string file = verdicts / std::to_string(rank);

@@ -7,9 +7,14 @@
 namespace longattn {
 namespace {
 
+// The highest tags are those of what all ranks do together.
+constexpr int kSpread = Communicator::kMaxTag, kGather = kSpread - 1;
+
 std::string name_of(const Envelope& message) {
-  return fmt::format("message {} from rank {} to rank {}", message.tag, message.source,
-                     message.destination);
+  const std::string ends =
+      fmt::format("from rank {} to rank {}", message.source, message.destination);
+  if (message.tag == kGather || message.tag == kSpread) return "a word to all " + ends;
+  return fmt::format("message {} {}", message.tag, ends);
 }
 
 }  // namespace
@@ -17,7 +22,6 @@ std::string name_of(const Envelope& message) {
 // To rank 0, and from there to all: few bytes, so that the number of messages is what counts.
 std::vector<std::byte> allgather(Communicator& communicator, std::span<const std::byte> own,
                                  Communicator::Deadline deadline) {
-  constexpr int kGather = Communicator::kMaxTag - 1, kSpread = Communicator::kMaxTag;
   const size_t size = static_cast<size_t>(communicator.size());
   std::vector<std::byte> all(size * own.size());
   const auto part = [&](int rank) {
@@ -42,13 +46,40 @@ std::vector<std::byte> allgather(Communicator& communicator, std::span<const std
   return all;
 }
 
+std::vector<double> allgather(Communicator& communicator, std::span<const double> own,
+                              Communicator::Deadline deadline) {
+  const std::vector<std::byte> bytes = allgather(communicator, std::as_bytes(own), deadline);
+  std::vector<double> all(bytes.size() / sizeof(double));
+  std::ranges::copy(bytes, std::as_writable_bytes(std::span(all)).begin());
+  return all;
+}
+
+std::string broadcast(Communicator& communicator, const std::string& said,
+                      Communicator::Deadline deadline) {
+  const double length[] = {static_cast<double>(said.size())};
+  std::string text(static_cast<size_t>(allgather(communicator, length, deadline)[0]), '\0');
+  if (communicator.rank() != 0) {
+    Request heard = communicator.irecv(std::as_writable_bytes(std::span(text)), 0, kSpread);
+    communicator.wait(heard, deadline);
+    return text;
+  }
+  for (int rank = 1; rank < communicator.size(); ++rank) {
+    Request spoken = communicator.isend(std::as_bytes(std::span(said)), rank, kSpread);
+    communicator.wait(spoken, deadline);
+  }
+  return said;
+}
+
 std::string sizes_differ(const Envelope& message, Index sent, Index expected) {
   return fmt::format("{}: {} bytes are sent, {} expected", name_of(message), sent, expected);
 }
 
+std::string progress_of(const Envelope& message, Index moved, Index bytes) {
+  return fmt::format("{}: {} of {} bytes have moved", name_of(message), moved, bytes);
+}
+
 std::string overdue(int rank, const Envelope& message, Index moved, Index bytes) {
-  return fmt::format("rank {} waited in vain for {}: {} of {} bytes have moved", rank,
-                     name_of(message), moved, bytes);
+  return fmt::format("rank {} waited in vain for {}", rank, progress_of(message, moved, bytes));
 }
 
 std::string left_behind(int rank, const Envelope& message) {

@@ -57,15 +57,25 @@ class Communicator {
 
   /// Of all messages that have been sent so far.
   virtual Index bytes_sent() const = 0;
+  /// What is under way, for messages of other threads: "; message 3 from ..: 0 of 64 bytes have
+  /// moved"; empty: nothing, or not known.
+  virtual std::string pending() const { return ""; }
 };
 
 /// What each rank says, in the order of ranks, at every rank; all say as many bytes. Also a
 /// barrier.
 std::vector<std::byte> allgather(Communicator& communicator, std::span<const std::byte> own,
                                  Communicator::Deadline deadline);
+/// The same of numbers.
+std::vector<double> allgather(Communicator& communicator, std::span<const double> own,
+                              Communicator::Deadline deadline);
+/// What rank 0 says, at every rank.
+std::string broadcast(Communicator& communicator, const std::string& said,
+                      Communicator::Deadline deadline);
 
 /// Sentences that all communicators fail with.
 std::string sizes_differ(const Envelope& message, Index sent, Index expected);
+std::string progress_of(const Envelope& message, Index moved, Index bytes);
 std::string overdue(int rank, const Envelope& message, Index moved, Index bytes);
 std::string left_behind(int rank, const Envelope& message);
 

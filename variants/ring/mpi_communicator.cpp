@@ -74,6 +74,16 @@ class MpiCommunicator final : public Communicator {
   int size() const override { return size_; }
   Index bytes_sent() const override { return bytes_sent_; }
 
+  std::string pending() const override {
+    const std::lock_guard lock(mutex_);
+    std::string all;
+    for (const Transfer& transfer : transfers_) {
+      if (!transfer.used || transfer.complete) continue;
+      all += "; " + progress_of(transfer.envelope, transfer.moved, transfer.bytes);
+    }
+    return all;
+  }
+
   Request isend(std::span<const std::byte> message, int destination, int tag) override {
     const auto bytes = static_cast<Index>(message.size());
     // MPI does not write to what it sends.
@@ -381,7 +391,7 @@ class MpiCommunicator final : public Communicator {
   int rank_ = 0, size_ = 0;
   Index bytes_sent_ = 0;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable wake_, changed_;  // the progress thread; those who wait for it
   std::deque<Transfer> transfers_;
   std::vector<Transfer*> started_;

@@ -33,11 +33,12 @@ Step step_of(const RingPlan& plan, int step) {
 }  // namespace
 
 RankTimes ring_pass(RingRank& rank, const RingPlan& plan, Context& context,
-                    const Patience& patience, bool compute) {
+                    const Patience& patience, bool compute, std::atomic<int>* at_step) {
   RankTimes times;
   const Clock::time_point begin = Clock::now();
   double own = 0, work = 0, bytes = 0;
   for (int step = 0; step < plan.ranks(); ++step) {
+    if (at_step != nullptr) *at_step = step;
     rank.post(step);
     const Step most = step_of(plan, step);
     bytes += most.bytes;
@@ -51,8 +52,9 @@ RankTimes ring_pass(RingRank& rank, const RingPlan& plan, Context& context,
     const double rate = own > 0 ? own / times.computing : kUnknownRate;
     const double allowed = patience.seconds + patience.slack * (work / rate + bytes / kBandwidth);
     const Clock::time_point waits = Clock::now();
-    rank.complete(step, begin + std::chrono::duration_cast<Clock::duration>(
-                                    std::chrono::duration<double>(allowed)));
+    rank.complete(step,
+                  std::min(patience.latest, begin + std::chrono::duration_cast<Clock::duration>(
+                                                        std::chrono::duration<double>(allowed))));
     times.waiting += seconds_since(waits);
   }
   times.pass = seconds_since(begin);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+
 #include "core/parallel.h"
 #include "variants/ring/ring_plan.h"
 #include "variants/ring/ring_rank.h"
@@ -15,7 +17,8 @@ namespace longattn {
 /// a bandwidth of 10 MB/s. Delays of others reach a rank through its neighbour, hence the sum.
 struct Patience {
   double seconds = 30;
-  double slack = 10;
+  double slack = 4;
+  Communicator::Deadline latest = Communicator::Deadline::max();  ///< whatever the above says
 };
 
 /// What a rank spent one pass on.
@@ -27,8 +30,10 @@ struct RankTimes {
 
 /// All steps of one rank, between load and store; collective: every rank of the plan does it.
 /// Throws CommunicatorError, at the latest when patience is over. `compute` false: blocks travel
-/// and nothing else is done, which tells what there is to hide.
+/// and nothing else is done, which tells what there is to hide. `at_step` tells other threads which
+/// step it is.
 RankTimes ring_pass(RingRank& rank, const RingPlan& plan, Context& context,
-                    const Patience& patience = {}, bool compute = true);
+                    const Patience& patience = {}, bool compute = true,
+                    std::atomic<int>* at_step = nullptr);
 
 }  // namespace longattn
