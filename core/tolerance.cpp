@@ -1,5 +1,6 @@
 #include "core/tolerance.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -44,9 +45,7 @@ Eigen::MatrixXd weigh_values(const Problem& p, const Inputs& inputs, const Rows&
   return weigh(p, inputs, rows, rows.weights, batch_entry, head, [](Eigen::VectorXd&) {});
 }
 
-ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
-                           const Definition& definition, Index batch_entry, Index head,
-                           std::span<const Index> queries) {
+double tolerance_of(const Attention& attention, double score_bound, double absolute) {
   const Problem& p = attention.problem();
   const Attention::Rounding rounding = attention.rounding();
   const double score_roundings =
@@ -54,7 +53,16 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
   const double sum_roundings =
       rounding.sum_roundings > 0 ? rounding.sum_roundings : static_cast<double>(p.key_len) + 4;
   constexpr double kUnit = 0x1p-24;
+  const double relative =
+      2 * (kUnit * (score_roundings * score_bound + sum_roundings) + rounding.probability_rounding);
+  // What float32 cannot hold: results below the smallest normal number lose relative accuracy.
+  return relative * absolute + std::min(absolute, double{std::numeric_limits<float>::min()});
+}
 
+ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
+                           const Definition& definition, Index batch_entry, Index head,
+                           std::span<const Index> queries) {
+  const Problem& p = attention.problem();
   ExpectedRows expected;
   expected.rows = definition.rows(queries);
   const Rows& rows = expected.rows;
@@ -63,14 +71,12 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
       rows.magnitudes.size() > 0 ? rows.magnitudes : Eigen::MatrixXd(rows.weights.cwiseAbs());
   const Eigen::MatrixXd absolute = weigh(p, inputs, rows, magnitudes, batch_entry, head,
                                          [](Eigen::VectorXd& value) { value = value.cwiseAbs(); });
-  const Eigen::VectorXd factor =
-      2 * (kUnit * (score_roundings * rows.score_bound.array() + sum_roundings) +
-           rounding.probability_rounding)
-              .matrix();
-  expected.tolerance = factor.asDiagonal() * absolute;
-  // What float32 cannot hold: results below the smallest normal number lose relative accuracy.
-  expected.tolerance.array() +=
-      absolute.array().cwiseMin(double{std::numeric_limits<float>::min()});
+  expected.tolerance.resize(absolute.rows(), absolute.cols());
+  for (Index r = 0; r < absolute.rows(); ++r) {
+    for (Index c = 0; c < absolute.cols(); ++c) {
+      expected.tolerance(r, c) = tolerance_of(attention, rows.score_bound(r), absolute(r, c));
+    }
+  }
   return expected;
 }
 

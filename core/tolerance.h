@@ -29,6 +29,9 @@ ExpectedRows expected_rows(const Attention& attention, const Inputs& inputs,
                            const Definition& definition, Index batch_entry, Index head,
                            std::span<const Index> queries);
 
+/// The tolerance of one element, by its row's score_bound and its A_ic.
+double tolerance_of(const Attention& attention, double score_bound, double absolute);
+
 /// W V in double for rows of a definition, [queries, value_dim]; values with weight zero are not
 /// read.
 Eigen::MatrixXd weigh_values(const Problem& problem, const Inputs& inputs, const Rows& rows,

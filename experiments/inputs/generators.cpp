@@ -16,19 +16,19 @@ constexpr Index kTokensPerTask = 1024;
 
 using RowMaker = std::function<void(Index b, Index head, Index token, std::span<double> row)>;
 
-// Cut into tasks by head and token, in any order on any thread.
-Tensor draw(const std::array<Index, 4>& shape, DType dtype, ThreadArena& arena,
-            const RowMaker& make_row) {
-  Tensor tensor(shape, dtype);
-  const auto [batch, heads, len, dim] = shape;
+// Rows of these tokens. Cut into tasks by head and token, in any order on any thread.
+Tensor draw(Index batch, Index heads, const Tokens& tokens, Index dim, DType dtype,
+            ThreadArena& arena, const RowMaker& make_row) {
+  const Index len = count_of(tokens);
+  Tensor tensor({batch, heads, len, dim}, dtype);
   const Index pieces = (len + kTokensPerTask - 1) / kTokensPerTask;
-  arena.for_each(batch * heads * pieces, [&, heads = heads, len = len, dim = dim](Index task, int) {
+  arena.for_each(batch * heads * pieces, [&](Index task, int) {
     const Index head = task / pieces, first = task % pieces * kTokensPerTask;
     std::vector<double> row(static_cast<size_t>(dim));
     std::vector<float> rounded(static_cast<size_t>(dim));
     std::byte* out = tensor.bytes_begin() + (head * len + first) * dim * byte_size(dtype);
     for (Index i = first; i < std::min(first + kTokensPerTask, len); ++i) {
-      make_row(head / heads, head % heads, i, row);
+      make_row(head / heads, head % heads, token_at(tokens, i), row);
       std::ranges::transform(row, rounded.begin(), [](double x) { return static_cast<float>(x); });
       store_floats(dtype, rounded.data(), dim, out);
       out += dim * byte_size(dtype);
@@ -37,13 +37,14 @@ Tensor draw(const std::array<Index, 4>& shape, DType dtype, ThreadArena& arena,
   return tensor;
 }
 
-InputTensors draw_all(const InputSource& source, const Problem& p, ThreadArena& arena) {
+InputTensors draw_all(const InputSource& source, const Problem& p, const Tokens& queries,
+                      const Tokens& keys, ThreadArena& arena) {
   InputTensors inputs;
-  inputs.queries = draw({p.batch, p.num_heads, p.query_len, p.head_dim}, p.dtype, arena,
+  inputs.queries = draw(p.batch, p.num_heads, queries, p.head_dim, p.dtype, arena,
                         std::bind_front(&InputSource::query, &source));
-  inputs.keys = draw({p.batch, p.num_kv_heads, p.key_len, p.head_dim}, p.dtype, arena,
+  inputs.keys = draw(p.batch, p.num_kv_heads, keys, p.head_dim, p.dtype, arena,
                      std::bind_front(&InputSource::key, &source));
-  inputs.values = draw({p.batch, p.num_kv_heads, p.key_len, p.value_dim}, p.dtype, arena,
+  inputs.values = draw(p.batch, p.num_kv_heads, keys, p.value_dim, p.dtype, arena,
                        std::bind_front(&InputSource::value, &source));
   return inputs;
 }
@@ -94,6 +95,21 @@ InputSpec generated_input(std::string_view name,
   return spec;
 }
 
+InputTensors make_inputs_of(const InputSpec& spec, const Problem& p, const Tokens& queries,
+                            const Tokens& keys, int threads) {
+  if (const auto source = source_of(spec, p)) {
+    ThreadArena arena(threads);
+    return draw_all(*source, p, queries, keys, arena);
+  }
+  return {read_trace_tokens(spec.path, spec.layer, "queries",
+                            {p.batch, p.num_heads, p.query_len, p.head_dim}, queries, p.dtype),
+          read_trace_tokens(spec.path, spec.layer, "keys",
+                            {p.batch, p.num_kv_heads, p.key_len, p.head_dim}, keys, p.dtype),
+          read_trace_tokens(spec.path, spec.layer, "values",
+                            {p.batch, p.num_kv_heads, p.key_len, p.value_dim}, keys, p.dtype),
+          {}};
+}
+
 std::unique_ptr<const InputSource> source_of(const InputSpec& spec, const Problem& p) {
   if (spec.is_trace()) return nullptr;
   const Generator& generator = require_generator(spec.generator);
@@ -109,7 +125,7 @@ std::optional<InputTarget> target_of(const InputSpec& spec, const Problem& p) {
 InputTensors make_inputs(const InputSpec& spec, const Problem& p, int threads) {
   if (const auto source = source_of(spec, p)) {
     ThreadArena arena(threads);
-    return draw_all(*source, p, arena);
+    return draw_all(*source, p, {{0, p.query_len}}, {{0, p.key_len}}, arena);
   }
   Trace trace = read_trace(spec.path, spec.layer);
   cut(trace.queries, p.query_len, "queries");

@@ -28,6 +28,11 @@ InputSpec generated_input(std::string_view generator,
 /// beside the tensors: a row per thread.
 InputTensors make_inputs(const InputSpec& spec, const Problem& problem, int threads = 1);
 
+/// The same of some tokens alone, in their order: what one of many ranks holds. Of a trace nothing
+/// else is read. Memory beside the tensors: a row per thread.
+InputTensors make_inputs_of(const InputSpec& spec, const Problem& problem, const Tokens& queries,
+                            const Tokens& keys, int threads = 1);
+
 /// The source of a generated input; nullptr for a trace. Throws as make_source.
 std::unique_ptr<const InputSource> source_of(const InputSpec& spec, const Problem& problem);
 

@@ -87,6 +87,63 @@ Trace read_trace(const std::string& path, Index layer) {
   return trace;
 }
 
+Index count_of(const Tokens& tokens) {
+  Index count = 0;
+  for (const TokenSet& part : tokens) count += part.count;
+  return count;
+}
+
+Index token_at(const Tokens& tokens, Index n) {
+  auto part = tokens.begin();
+  for (; n >= part->count; ++part) n -= part->count;
+  return (*part)[n];
+}
+
+Tensor read_trace_tokens(const std::string& path, Index layer, const std::string& name,
+                         const std::array<Index, 4>& expected, const Tokens& tokens, DType dtype) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  require_layer(file, layer);
+  const std::string what = fmt::format("{}: {}{}", printable(path), layer_prefix(layer), name);
+  const auto found = file.entries().find(layer_prefix(layer) + name);
+  if (found == file.entries().end()) throw DataError(what + ": not in the file");
+  const SafetensorsEntry& entry = found->second;
+  if (!entry.type || !is_floating(*entry.type)) {
+    throw DataError(fmt::format("{}: dtype {}, expected F64, F32, F16 or BF16", what, entry.dtype));
+  }
+  const std::array<Index, 4> shape = tensor_shape(entry.shape, what);
+  const auto [batch, heads, len, dim] = expected;
+  if (shape[0] != batch || shape[1] != heads || shape[2] < len || shape[3] != dim) {
+    throw ShapeError(fmt::format("{}: [{}], the problem says [{}]", what, fmt::join(shape, ", "),
+                                 fmt::join(expected, ", ")));
+  }
+  if (dtype != DType::float32 && dtype != storage_for(*entry.type)) {
+    throw ShapeError(
+        fmt::format("{}: dtype {}, the problem says {}", what, entry.dtype, to_string(dtype)));
+  }
+  Tensor rows({batch, heads, count_of(tokens), dim}, dtype);
+  std::byte* to = rows.bytes_begin();
+  const Index row_bytes = dim * byte_size(*entry.type);
+  std::vector<std::byte> piece;
+  std::vector<float> wide;
+  for (Index head = 0; head < batch * heads; ++head) {
+    for (const TokenSet& part : tokens) {
+      // Neighbours are read at once.
+      const Index at_once = part.stride == 1 ? part.count : 1;
+      for (Index n = 0; n < part.count; n += at_once) {
+        piece.resize(static_cast<size_t>(at_once * row_bytes));
+        file.read(entry, (head * shape[2] + part[n]) * row_bytes, piece);
+        const Tensor stored =
+            make_tensor(*entry.type, piece.data(), {1, 1, at_once, dim}, what, nullptr);
+        wide.resize(static_cast<size_t>(stored.size()));
+        load_floats(stored.dtype(), stored.bytes_begin(), stored.size(), wide.data());
+        store_floats(dtype, wide.data(), stored.size(), to);
+        to += stored.size() * byte_size(dtype);
+      }
+    }
+  }
+  return rows;
+}
+
 std::vector<Index> trace_layers(const SafetensorsFile& file) {
   std::vector<Index> layers;
   for (const auto& [name, entry] : file.entries()) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/block_schedule.h"
 #include "core/tensor.h"
 #include "core/types.h"
 
@@ -33,6 +34,17 @@ struct Trace {
 /// and `causal` (true or false) are optional. Throws IoError, and DataError for a malformed file, a
 /// layer that is not there, tensors that do not fit each other, or metadata that cannot be read.
 Trace read_trace(const std::string& path, Index layer);
+
+/// Tokens of a sequence: arithmetic sequences one after the other.
+using Tokens = std::vector<TokenSet>;
+Index count_of(const Tokens& tokens);
+Index token_at(const Tokens& tokens, Index n);
+
+/// Rows of some tokens of `layers.{layer}.{name}`, in their order, stored as `dtype`, which holds
+/// them exactly (read_trace says which does). Reads nothing else of the file's data. Throws as
+/// read_trace, and ShapeError unless the tensor has this shape, or more tokens.
+Tensor read_trace_tokens(const std::string& path, Index layer, const std::string& name,
+                         const std::array<Index, 4>& shape, const Tokens& tokens, DType dtype);
 
 /// Layers of which the file has queries, in increasing order.
 std::vector<Index> trace_layers(const SafetensorsFile& file);

@@ -227,28 +227,12 @@ double judging_bytes(const Problem& p, int threads) {
   return rows + prepared + kOther;
 }
 
-void judge_errors(const Judged& judged, const JudgeSettings& settings, Context& context,
-                  CellResult& result, const Reseeded& reseeded, Index seeds) {
-  const auto& [attention, traits, inputs, output] = judged;
-  const Problem& p = attention.problem();
-  if (p.query_len == 0) return;
-  look_for_nan(attention, inputs, output, result);
-  if (result.status == Status::nan) return;
-  std::vector<RowChunk> chunks = sample_rows(p, settings.rows, settings.seed);
-  const Definitions own = all_definitions(attention, inputs);
-  std::vector<std::vector<RowJudgement>> parts(chunks.size());
-  context.arena().for_each(static_cast<Index>(chunks.size()), [&](Index n, int) {
-    const RowChunk& chunk = chunks[static_cast<size_t>(n)];
-    parts[static_cast<size_t>(n)] = judge_rows(judged.attention, judged.traits, judged.inputs,
-                                               definition_of(own, p, chunk), chunk, judged.output);
-  });
+void summarise_rows(const std::vector<RowJudgement>& judged, const Problem& p, const Traits& traits,
+                    std::uint64_t seed, CellResult& result) {
   std::vector<RowJudgement> rows, pinned;
-  for (const auto& part : parts) {
-    auto& to = part.front().pinned ? pinned : rows;
-    to.insert(to.end(), part.begin(), part.end());
-  }
+  for (const RowJudgement& row : judged) (row.pinned ? pinned : rows).push_back(row);
   result.sampled_rows = static_cast<Index>(rows.size());
-  const Summary summary(rows, is_census(p, result.sampled_rows), settings.seed);
+  const Summary summary(rows, is_census(p, result.sampled_rows), seed);
   summary.errors(result);
   summary.distributions(traits, result);
   if (const auto errors = row_errors(pinned); !errors.empty()) {
@@ -266,8 +250,28 @@ void judge_errors(const Judged& judged, const JudgeSettings& settings, Context& 
         "forward differs from its own definition by {:.3g} times what "
         "rounding explains",
         *result.implementation_ratio);
-    return;
   }
+}
+
+void judge_errors(const Judged& judged, const JudgeSettings& settings, Context& context,
+                  CellResult& result, const Reseeded& reseeded, Index seeds) {
+  const auto& [attention, traits, inputs, output] = judged;
+  const Problem& p = attention.problem();
+  if (p.query_len == 0) return;
+  look_for_nan(attention, inputs, output, result);
+  if (result.status == Status::nan) return;
+  std::vector<RowChunk> chunks = sample_rows(p, settings.rows, settings.seed);
+  const Definitions own = all_definitions(attention, inputs);
+  std::vector<std::vector<RowJudgement>> parts(chunks.size());
+  context.arena().for_each(static_cast<Index>(chunks.size()), [&](Index n, int) {
+    const RowChunk& chunk = chunks[static_cast<size_t>(n)];
+    parts[static_cast<size_t>(n)] = judge_rows(judged.attention, judged.traits, judged.inputs,
+                                               definition_of(own, p, chunk), chunk, judged.output);
+  });
+  std::vector<RowJudgement> rows;
+  for (const auto& part : parts) rows.insert(rows.end(), part.begin(), part.end());
+  summarise_rows(rows, p, traits, settings.seed, result);
+  if (result.status != Status::ok) return;
   if (reseeded && seeds > 1) {
     std::erase_if(chunks, [](const RowChunk& chunk) { return chunk.pinned; });
     judge_seeds(attention, own, inputs, chunks, reseeded, seeds, context, result);

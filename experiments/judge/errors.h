@@ -7,6 +7,7 @@
 #include "core/attention.h"
 #include "core/variant.h"
 #include "experiments/cell.h"
+#include "experiments/judge/row_judgement.h"
 
 namespace longattn {
 
@@ -31,6 +32,11 @@ struct Judged {
 /// full attention, the oracle's and the mean's, float32 scores, temporaries), and what preparing
 /// definitions may need.
 double judging_bytes(const Problem& problem, int threads);
+
+/// Fills the error fields of `result` that are told by its rows, and its status and reason if they
+/// do not conform; as judge_errors says.
+void summarise_rows(const std::vector<RowJudgement>& judged, const Problem& problem,
+                    const Traits& traits, std::uint64_t seed, CellResult& result);
 
 /// Fills the error fields of `result` (cell.h gives each a line), and its status and reason when it
 /// is not ok. With o_i = (W V)_i of the variant's definition and f_i of full attention, in double:
