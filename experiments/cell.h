@@ -76,6 +76,8 @@ struct CellResult {
   std::optional<double> flops, scored_pairs;
   std::vector<PlanFigure> figures;
 
+  std::vector<PlanFigure> measured;  ///< of ranks that are processes; by the last round
+
   // Errors on sampled query rows over all heads and batch entries; formulas: judge/errors.h.
   Index sampled_rows = 0;
   std::optional<double> implementation_ratio;  ///< worst |forward - W V| / tolerance; <= 1 conforms

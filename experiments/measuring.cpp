@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <numeric>
+#include <sstream>
 #include <thread>
 
 #include "core/error.h"
 #include "core/random.h"
 #include "experiments/judge/errors.h"
-#include "experiments/measure/spawn.h"
+#include "experiments/measure/rank_worker.h"
 #include "experiments/results.h"
 #include "experiments/serialize.h"
 
@@ -61,11 +62,14 @@ bool is_verdict(Pass pass) { return pass != Pass::pattern && pass != Pass::input
 }  // namespace
 
 json to_json(const Orders& orders) {
-  return {
-      {"measure", to_json(orders.measure)},
-      {"limits", {{"time_s", orders.limits.time_s}, {"memory_bytes", orders.limits.memory_bytes}}},
-      {"seed", orders.seed},
-      {"working_folder", orders.working_folder}};
+  return {{"measure", to_json(orders.measure)},
+          {"limits",
+           {{"time_s", orders.limits.time_s},
+            {"memory_bytes", orders.limits.memory_bytes},
+            {"patience_s", orders.limits.patience_s}}},
+          {"seed", orders.seed},
+          {"launcher", orders.launcher},
+          {"working_folder", orders.working_folder}};
 }
 
 Orders orders_from_json(const json& in) {
@@ -73,6 +77,8 @@ Orders orders_from_json(const json& in) {
   orders.measure = measure_from_json(in.at("measure"));
   orders.limits.time_s = in.at("limits").at("time_s");
   orders.limits.memory_bytes = in.at("limits").at("memory_bytes");
+  orders.limits.patience_s = in.at("limits").at("patience_s");
+  orders.launcher = in.at("launcher");
   orders.seed = static_cast<std::uint64_t>(integer_from(in.at("seed")));
   orders.working_folder = in.at("working_folder");
   return orders;
@@ -171,24 +177,51 @@ const SharedInputs& Measuring::inputs_of(const Cell& cell) {
   return made.first->second;
 }
 
-// The journal entry of one measurement; null when it was cancelled.
-json Measuring::measure_in_worker(const Cell& cell, Pass pass, Index round) {
-  const SharedInputs& shared = inputs_of(cell);
-  const WorkerRequest request{pass,
-                              cell,
-                              shared.layout(),
-                              orders_.measure.min_time_s,
-                              orders_.measure.error_rows,
-                              orders_.measure.seeds,
-                              orders_.seed};
+// The launcher's words, with the number of ranks.
+Launcher launcher_of(const std::string& text, int ranks) {
+  Launcher words;
+  std::istringstream stream(text);
+  for (std::string word; stream >> word;) {
+    constexpr std::string_view kRanks = "{ranks}";
+    for (size_t at = 0; (at = word.find(kRanks)) != word.npos;) {
+      word.replace(at, kRanks.size(), std::to_string(ranks));
+    }
+    words.push_back(word);
+  }
+  return words;
+}
+
+WorkerOutcome Measuring::run_pass(const Cell& cell, Pass pass) {
+  const int ranks = process_count(cell);
+  WorkerRequest request{pass,
+                        cell,
+                        "",
+                        orders_.measure.min_time_s,
+                        orders_.measure.error_rows,
+                        orders_.measure.seeds,
+                        orders_.seed,
+                        orders_.limits.time_s,
+                        orders_.limits.memory_bytes,
+                        orders_.limits.patience_s};
   // The limit is on the variant: what its judge needs comes on top.
   const bool judges = pass == Pass::input || pass == Pass::error || pass == Pass::pattern;
   const WorkerLimits limits{
       orders_.limits.time_s,
       orders_.limits.memory_bytes + (judges ? judging_bytes(cell.problem, cell.threads) : 0),
       cell.threads};
+  if (ranks > 0) {  // each makes its own inputs
+    request.memory_bytes = limits.memory_bytes;
+    return run_ranks(to_text(request), launcher_of(orders_.launcher, ranks), limits, stop_);
+  }
+  const SharedInputs& shared = inputs_of(cell);
+  request.layout = shared.layout();
+  return run_worker(to_text(request), shared.descriptor(), limits, stop_);
+}
+
+// The journal entry of one measurement; null when it was cancelled.
+json Measuring::measure_in_worker(const Cell& cell, Pass pass, Index round) {
   const Clock::time_point begin = Clock::now();
-  const WorkerOutcome outcome = run_worker(to_text(request), shared.descriptor(), limits, stop_);
+  const WorkerOutcome outcome = run_pass(cell, pass);
   const double wall = seconds_since(begin);
   ++workers_;
   if (outcome.interrupted) return nullptr;
@@ -246,7 +279,9 @@ void Measuring::measure_inputs() {
     if (history_.has(Pass::input, result.cell.id, 0)) known.insert(input_key(result.cell));
   }
   for (size_t n = 0; n < results_.cells.size() && !stopped(); ++n) {
-    if (open(n) && known.insert(input_key(results_.cells[n].cell)).second) {
+    // Nobody holds the inputs of ranks that are processes.
+    if (!open(n) || process_count(results_.cells[n].cell) > 0) continue;
+    if (known.insert(input_key(results_.cells[n].cell)).second) {
       measure(n, Pass::input, 0);
     }
   }
@@ -260,6 +295,7 @@ void Measuring::draw_patterns() {
     const Cell& cell = cells[n].cell;
     // One that has been drawn counts, whatever has become of its cell since.
     const bool drawable = open(n) || history_.has(Pass::pattern, cell.id, 0);
+    if (process_count(cell) > 0) continue;  // nor are they drawn
     if (!drawable || cell.threads != cells.front().cell.threads) continue;
     const auto [found, fresh] = shortest.try_emplace(picture_group(cell), n);
     if (!fresh && cell.problem.key_len < cells[found->second].cell.problem.key_len) {

@@ -12,6 +12,7 @@
 #include "experiments/config/experiment.h"
 #include "experiments/inputs/shared_inputs.h"
 #include "experiments/journal.h"
+#include "experiments/measure/spawn.h"
 #include "experiments/measure/worker.h"
 #include "experiments/progress.h"
 
@@ -23,6 +24,7 @@ struct Orders {
   Measure measure;
   Limits limits;
   std::uint64_t seed = 1;
+  std::string launcher;        ///< Experiment::launcher
   std::string working_folder;  ///< what paths of traces are relative to
 };
 nlohmann::json to_json(const Orders& orders);
@@ -82,6 +84,7 @@ class Measuring {
   bool is_budget_spent(const std::string& id) const;
   const SharedInputs& inputs_of(const Cell& cell);
   void record(const nlohmann::json& entry);
+  WorkerOutcome run_pass(const Cell& cell, Pass pass);
   nlohmann::json measure_in_worker(const Cell& cell, Pass pass, Index round);
   void measure(size_t n, Pass pass, Index round);
   void pass_over_cells(Pass pass);

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "core/io/file.h"
+#include "experiments/measure/rank_worker.h"
 #include "experiments/report/text.h"
 #include "experiments/serialize.h"
 
@@ -71,14 +72,18 @@ double tensors_bytes(const Problem& p) {
          4 * size(p.num_heads, p.query_len, p.value_dim);
 }
 
+// Of one process, where ranks are processes: shards differ by a token or two.
 std::string memory_excess(const PlannedCell& planned, double limit) {
-  if (planned.needed_bytes() <= limit) return "";
+  const int processes = std::max(1, process_count(planned.cell));
+  const double needed = planned.needed_bytes() / processes;
+  if (needed <= limit) return "";
   const Cost& cost = *planned.cost;
   const std::string held =
-      cost.held_bytes > 0 ? fmt::format(" + its own {}", bytes(cost.held_bytes)) : "";
-  return fmt::format("needs {} (workspace {}{} + tensors {}), limit {}",
-                     bytes(planned.needed_bytes()), bytes(cost.workspace_bytes), held,
-                     bytes(planned.tensors_bytes), bytes(limit));
+      cost.held_bytes > 0 ? fmt::format(" + its own {}", bytes(cost.held_bytes / processes)) : "";
+  return fmt::format("needs {} (workspace {}{} + tensors {}){}, limit {}", bytes(needed),
+                     bytes(cost.workspace_bytes / processes), held,
+                     bytes(planned.tensors_bytes / processes), processes > 1 ? " a rank" : "",
+                     bytes(limit));
 }
 
 PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& variant, int threads,

@@ -73,8 +73,8 @@ std::vector<json> head_records(const Experiment& experiment, const std::vector<P
     facts.push_back({"may disturb times", found});
     say(fmt::format("times may vary, because of: {} (longattn doctor says what to do)\n", found));
   }
-  json run = to_json(
-      Orders{experiment.measure, experiment.limits, experiment.seed, fs::current_path().string()});
+  json run = to_json(Orders{experiment.measure, experiment.limits, experiment.seed,
+                            experiment.launcher, fs::current_path().string()});
   run.update({{"kind", "run"},
               {"experiment", experiment.name},
               {"command", settings.command},

@@ -239,6 +239,7 @@ json measurements_to_json(const CellResult& result) {
   if (result.sampled_rows > 0) out["sampled_rows"] = result.sampled_rows;
   if (result.declared_exact) out["declared_exact"] = true;
   for (const PlanFigure& figure : result.figures) out["figures"][figure.name] = figure.values;
+  for (const PlanFigure& figure : result.measured) out["measured"][figure.name] = figure.values;
   for_each_measurement(result, Write{out});
   return out;
 }
@@ -266,6 +267,12 @@ void apply_measurements(const json& in, CellResult& result) {
     result.figures.clear();
     for (const auto& [name, values] : in.at("figures").items()) {
       result.figures.push_back({name, values.get<std::vector<double>>()});
+    }
+  }
+  if (in.contains("measured")) {
+    for (const auto& [name, values] : in.at("measured").items()) {
+      std::erase_if(result.measured, [&](const PlanFigure& old) { return old.name == name; });
+      result.measured.push_back({name, values.get<std::vector<double>>()});
     }
   }
   for_each_measurement(result, Read{in});

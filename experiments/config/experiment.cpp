@@ -66,6 +66,15 @@ class ExperimentReader {
     if (const YamlNode* node = root_.find("description")) {
       experiment_.description = reader_.text(*node, keys.key("description")).value_or("");
     }
+    if (const YamlNode* node = root_.find("launcher")) {
+      experiment_.launcher =
+          reader_.text(*node, keys.key("launcher")).value_or(experiment_.launcher);
+      if (experiment_.launcher.find("{ranks}") == std::string::npos) {
+        reader_.error(*node, fmt::format("launcher is '{}', expected {{ranks}} in it, where the "
+                                         "number of processes belongs",
+                                         printable(experiment_.launcher)));
+      }
+    }
     if (const YamlNode* node = root_.find("seed")) {
       const auto seed = reader_.integer(*node, keys.key("seed"));
       experiment_.seed = static_cast<std::uint64_t>(seed.value_or(1));
@@ -123,6 +132,9 @@ class ExperimentReader {
     }
     if (const YamlNode* n = map->find("memory")) {
       limits.memory_bytes = reader_.size(*n, keys.key("memory")).value_or(limits.memory_bytes);
+    }
+    if (const YamlNode* n = map->find("patience")) {
+      limits.patience_s = reader_.duration(*n, keys.key("patience")).value_or(limits.patience_s);
     }
     if (const YamlNode* n = map->find("max_cells")) {
       limits.max_cells = reader_.integer(*n, keys.key("max_cells")).value_or(limits.max_cells);

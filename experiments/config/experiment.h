@@ -32,6 +32,7 @@ struct Limits {
   double time_s = 60;
   double memory_bytes = 8.0 * (Index{1} << 30);
   Index max_cells = 10000;
+  double patience_s = 30;  ///< of ranks that are processes (variants/ring/ring_pass.h)
 };
 
 /// One input at one length.
@@ -56,7 +57,8 @@ struct Experiment {
   std::vector<CellRequest> cells;  ///< in the order problem, variant, threads
   Measure measure;
   Limits limits;
-  std::uint64_t seed = 1;  ///< of row sampling and of the order of rounds
+  std::string launcher = "mpirun -n {ranks}";  ///< of cells whose ranks are processes
+  std::uint64_t seed = 1;                      ///< of row sampling and of the order of rounds
 };
 
 /// Reads and checks a config file, on which `overrides` (key=value) are put as read_document says.

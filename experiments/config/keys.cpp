@@ -64,6 +64,11 @@ const Section& config_keys() {
        {.name = "limits",
         .type = KeyType::map,
         .doc = "Limits of each measurement, which has a process of its own, and of the experiment"},
+       {.name = "launcher",
+        .type = KeyType::text,
+        .doc = "Command that starts {ranks} processes, of ring with transport mpi: srun -n "
+               "{ranks}, or mpirun --hostfile hosts -n {ranks}; words are parted by spaces",
+        .fallback = Experiment{}.launcher},
        {.name = "seed",
         .doc = "Of the sampling of rows and of the order of timing rounds",
         .bounds = kSeeds,
@@ -189,6 +194,11 @@ const Section& limits_keys() {
         .type = KeyType::size,
         .doc = "Most memory that one measurement may take; what needs more is not started",
         .fallback = fmt::format("{}GiB", limits.memory_bytes / 0x1p30)},
+       {.name = "patience",
+        .type = KeyType::duration,
+        .doc = "How long a rank that is a process waits for another, beyond four times what the "
+               "work at hand should take",
+        .fallback = fmt::format("{}s", limits.patience_s)},
        {.name = "max_cells",
         .doc = "Most combinations of inputs, lengths, variants and threads",
         .bounds = {1, 1e6},

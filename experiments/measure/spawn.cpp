@@ -15,12 +15,15 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <utility>
 
 #include "core/error.h"
 #include "core/io/text.h"
+#include "experiments/measure/rank_worker.h"
 
 namespace longattn {
 namespace {
@@ -29,6 +32,7 @@ using Clock = std::chrono::steady_clock;
 constexpr double kGraceSeconds = 1;
 constexpr size_t kLogBytes = 4096;
 constexpr size_t kOutputBytes = size_t{64} << 20;  // far above any honest result
+constexpr double kLauncherGraceSeconds = 8;        // it ends its ranks politely first
 constexpr double kStackBytes = 8 << 20;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -94,27 +98,36 @@ Descriptor request_file(const std::string& text) {
   return high_copy(low.get());
 }
 
+// What a child finds where; -1: nothing.
+struct Streams {
+  int in, out, err, inputs = -1, result = -1;
+};
+
+// A program and its arguments, made before the fork.
+struct Program {
+  const char* file;
+  std::vector<char*> arguments;  // nullptr last
+};
+
 // Between fork and exec: system calls alone.
-[[noreturn]] void become_worker(int request, int inputs, int result, int log, const rlimit& memory,
-                                pid_t parent) {
+[[noreturn]] void become(const Program& program, const Streams& streams, const rlimit* memory,
+                         pid_t parent) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);
   const rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
-  if (kLimitsMemory) setrlimit(RLIMIT_DATA, &memory);
-  dup2(request, STDIN_FILENO);
-  dup2(log, STDOUT_FILENO);  // a variant that prints must not reach the table
-  dup2(log, STDERR_FILENO);
-  dup2(inputs, kWorkerInputs);
-  dup2(result, kWorkerResult);
+  if (kLimitsMemory && memory != nullptr) setrlimit(RLIMIT_DATA, memory);
+  dup2(streams.in, STDIN_FILENO);
+  dup2(streams.out, STDOUT_FILENO);
+  dup2(streams.err, STDERR_FILENO);
+  if (streams.inputs >= 0) dup2(streams.inputs, kWorkerInputs);
+  if (streams.result >= 0) dup2(streams.result, kWorkerResult);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) std::signal(signal, SIG_DFL);
-  char name[] = "longattn", command[] = "__worker";
-  char* arguments[] = {name, command, nullptr};
-  execv("/proc/self/exe", arguments);
+  execv(program.file, program.arguments.data());
   _exit(127);
 }
 
@@ -126,6 +139,40 @@ bool drain(int descriptor, std::string& target, size_t most) {
   target.append(buffer.data(), static_cast<size_t>(count));
   if (target.size() > most) target.erase(0, target.size() - most);
   return count > 0;
+}
+
+// What ranks and their launcher say of a failure, each sentence once: errors first, then which
+// process was lost, then what the others waited for; or else the launcher's first words.
+std::string words_of_ranks(const std::string& log) {
+  constexpr size_t kMost = 4;
+  std::vector<std::string> errors, lost, others;
+  const auto add = [](std::vector<std::string>& to, std::string_view line) {
+    if (std::ranges::find(to, line) == to.end()) to.emplace_back(line);
+  };
+  for (size_t begin = 0; begin < log.size();) {
+    const size_t end = std::min(log.find('\n', begin), log.size());
+    std::string_view line(log.data() + begin, end - begin);
+    begin = end + 1;
+    constexpr std::string_view kError = "longattn: error: ", kOurs = "longattn: ";
+    if (line.starts_with(kError)) {
+      add(errors, line.substr(kError.size()));
+    } else if (line.starts_with(kOurs)) {
+      add(lost, line.substr(kOurs.size()));
+    } else if (line.find("exited on signal") != line.npos ||
+               line.find("KILLED BY SIGNAL") != line.npos) {
+      lost.emplace(lost.begin(), line);
+    } else if (line.find_first_not_of("-= ") != line.npos) {
+      add(others, line);
+    }
+  }
+  errors.insert(errors.end(), lost.begin(), lost.end());
+  const char* between = errors.empty() ? " " : "; ";
+  if (errors.empty()) errors = others;
+  std::string text;
+  for (size_t n = 0; n < std::min(errors.size(), kMost); ++n) {
+    text += (n == 0 ? "" : between) + printable(errors[n]);
+  }
+  return text;
 }
 
 std::string last_line(const std::string& log) {
@@ -145,7 +192,7 @@ long system_oom_kills() {
   return -1;
 }
 
-void classify(int wait_status, bool system_out_of_memory, WorkerOutcome& outcome) {
+void classify(int wait_status, bool system_out_of_memory, bool ranks, WorkerOutcome& outcome) {
   if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) return;
   // bad_alloc where it could not be caught (another thread, a noexcept function) aborts.
   const bool allocation = outcome.log.find("std::bad_alloc") != std::string::npos ||
@@ -168,6 +215,12 @@ void classify(int wait_status, bool system_out_of_memory, WorkerOutcome& outcome
   } else {
     outcome.reason = fmt::format("exit code {}", WEXITSTATUS(wait_status));
   }
+  if (ranks) {
+    const std::string words = words_of_ranks(outcome.log);
+    if (words.find("waited in vain") != words.npos) outcome.status = Status::timeout;
+    if (!words.empty()) outcome.reason = words;
+    return;
+  }
   const std::string line = last_line(outcome.log);
   if (!line.empty()) outcome.reason += ": " + printable(line);
 }
@@ -175,10 +228,11 @@ void classify(int wait_status, bool system_out_of_memory, WorkerOutcome& outcome
 // Collects output until the child has ended, and ends it at its limits.
 class Supervisor {
  public:
-  Supervisor(pid_t child, const WorkerLimits& limits, const std::atomic<int>& stop)
+  Supervisor(pid_t child, bool ranks, const WorkerLimits& limits, const std::atomic<int>& stop)
       // Not <sys/pidfd.h>: glibc 2.36 forgot extern "C" in it.
       : child_(child),
         process_(static_cast<int>(syscall(SYS_pidfd_open, child, 0))),
+        ranks_(ranks),
         limits_(limits),
         stop_(stop) {}
 
@@ -193,7 +247,8 @@ class Supervisor {
       if (fds[1].revents != 0) {
         result_open = drain(result.read_end.get(), outcome_.output, kOutputBytes);
       }
-      if (fds[2].revents != 0) log_open = drain(log.read_end.get(), outcome_.log, kLogBytes);
+      if (fds[2].revents != 0)
+        log_open = drain(log.read_end.get(), outcome_.log, ranks_ ? 16 * kLogBytes : kLogBytes);
       return true;
     };
     while (!ended) {
@@ -229,8 +284,11 @@ class Supervisor {
       outcome_.status = Status::timeout;
       outcome_.reason = fmt::format("not done after {:.3g} s, the limit is {:.3g} s",
                                     outcome_.elapsed_s, limits_.time_s);
+      if (const std::string words = ranks_ ? words_of_ranks(outcome_.log) : ""; !words.empty()) {
+        outcome_.reason += ": " + words;
+      }
     } else if (!outcome_.interrupted) {
-      classify(wait_status, system_oom_kills() > oom_kills_before_, outcome_);
+      classify(wait_status, system_oom_kills() > oom_kills_before_, ranks_, outcome_);
     }
   }
 
@@ -242,13 +300,14 @@ class Supervisor {
         kill(-child_, SIGTERM);
         ending_since_ = elapsed();
       }
-    } else if (elapsed() - ending_since_ > kGraceSeconds) {
+    } else if (elapsed() - ending_since_ > (ranks_ ? kLauncherGraceSeconds : kGraceSeconds)) {
       kill(-child_, SIGKILL);
     }
   }
 
   const pid_t child_;
   const Descriptor process_;
+  const bool ranks_;
   const WorkerLimits& limits_;
   const std::atomic<int>& stop_;
   const long oom_kills_before_ = system_oom_kills();
@@ -258,26 +317,62 @@ class Supervisor {
   bool timed_out_ = false;
 };
 
+WorkerOutcome run(const Program& program, const std::string& request, int inputs,
+                  const rlimit* memory, bool ranks, const WorkerLimits& limits,
+                  const std::atomic<int>& stop) {
+  const Descriptor asked = request_file(request);
+  Pipe result = make_pipe(), log = make_pipe();
+  const Descriptor shared = ranks ? Descriptor() : high_copy(inputs);
+  const int words = log.write_end.get(), answer = result.write_end.get();
+  // A variant that prints must not reach the table; a launcher hands on what rank 0 prints.
+  const Streams streams = ranks ? Streams{asked.get(), answer, words}
+                                : Streams{asked.get(), words, words, shared.get(), answer};
+  const pid_t parent = getpid();
+  const pid_t child = fork();
+  if (child < 0) fail("make a process");
+  if (child == 0) become(program, streams, memory, parent);
+  setpgid(child, child);  // in both processes, whichever is first
+  result.write_end.reset();
+  log.write_end.reset();
+  return Supervisor(child, ranks, limits, stop).watch(result, log);
+}
+
+// Settings for launchers where the user has none: a rank may use all cores of its host, not one.
+void add_environment(std::vector<std::string>& words) {
+  for (const auto& [name, value] : {std::pair("OMPI_MCA_hwloc_base_binding_policy", "none"),
+                                    {"PRTE_MCA_hwloc_default_binding_policy", "none"}}) {
+    if (getenv(name) == nullptr) words.push_back(fmt::format("{}={}", name, value));
+  }
+}
+
 }  // namespace
 
 WorkerOutcome run_worker(const std::string& request, int inputs, const WorkerLimits& limits,
                          const std::atomic<int>& stop) {
-  const Descriptor asked = request_file(request);
-  Pipe result_pipe = make_pipe(), log_pipe = make_pipe();
-  const Descriptor shared = high_copy(inputs);
   const double bytes = limits.memory_bytes + kStackBytes * limits.threads;
   const rlimit memory{static_cast<rlim_t>(bytes), static_cast<rlim_t>(bytes)};
-  const pid_t parent = getpid();
-  const pid_t child = fork();
-  if (child < 0) fail("make a process");
-  if (child == 0) {
-    become_worker(asked.get(), shared.get(), result_pipe.write_end.get(), log_pipe.write_end.get(),
-                  memory, parent);
-  }
-  setpgid(child, child);  // in both processes, whichever is first
-  result_pipe.write_end.reset();
-  log_pipe.write_end.reset();
-  return Supervisor(child, limits, stop).watch(result_pipe, log_pipe);
+  char name[] = "longattn", command[] = "__worker";
+  return run({"/proc/self/exe", {name, command, nullptr}}, request, inputs, &memory, false, limits,
+             stop);
+}
+
+WorkerOutcome run_ranks(const std::string& request, const Launcher& launcher,
+                        const WorkerLimits& limits, const std::atomic<int>& stop) {
+  std::vector<std::string> words = {"env"};
+  add_environment(words);
+  words.insert(words.end(), launcher.begin(), launcher.end());
+  words.push_back(std::filesystem::read_symlink("/proc/self/exe").string());
+  words.push_back("__rank");
+  Program program{"/usr/bin/env", {}};
+  for (std::string& word : words) program.arguments.push_back(word.data());
+  program.arguments.push_back(nullptr);
+  WorkerOutcome outcome = run(program, request, -1, nullptr, true, limits, stop);
+  // Of all that is printed there, the one line that is ours.
+  const size_t begin = outcome.output.find(kRankResult);
+  std::string line = begin == std::string::npos ? "" : outcome.output.substr(begin);
+  line.resize(std::min(line.find('\n'), line.size()));
+  outcome.output = line.empty() ? "" : line.substr(kRankResult.size());
+  return outcome;
 }
 
 }  // namespace longattn

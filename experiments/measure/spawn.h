@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <string>
+#include <vector>
 
 #include "experiments/cell.h"
 
@@ -13,6 +14,10 @@ struct WorkerLimits {
   double memory_bytes = 8e9;  ///< of its data segment and private mappings, thread stacks added
   int threads = 1;
 };
+
+/// Words of a command that starts this program as ranks: "mpirun", "-n", "4". `{ranks}` has been
+/// filled in.
+using Launcher = std::vector<std::string>;
 
 /// How a worker ended.
 struct WorkerOutcome {
@@ -33,5 +38,12 @@ inline constexpr int kWorkerInputs = 3, kWorkerResult = 4;
 /// parent dies. Throws IoError when no process can be made.
 WorkerOutcome run_worker(const std::string& request, int inputs, const WorkerLimits& limits,
                          const std::atomic<int>& stop);
+
+/// The same with `LAUNCHER program __rank`: the launcher has the request on standard input, which
+/// it hands to rank 0, and its standard output is that of rank 0 (rank_worker.h). Ranks keep the
+/// memory limit themselves. Also ended as a whole, which the launcher has some more time for. The
+/// reason of a failure is what the ranks and the launcher say of it.
+WorkerOutcome run_ranks(const std::string& request, const Launcher& launcher,
+                        const WorkerLimits& limits, const std::atomic<int>& stop);
 
 }  // namespace longattn

@@ -257,24 +257,6 @@ json run_pass(const WorkerRequest& request, const Variant& variant) {
   return with_times(answer, spent);
 }
 
-WorkerRequest read_request() {
-  const std::string text{std::istreambuf_iterator<char>(std::cin), {}};
-  const json in = json::parse(text, nullptr, false);
-  if (!in.is_object()) throw DataError("__worker is started by `run`, not by hand");
-  WorkerRequest request;
-  const auto pass = in.at("pass").get<std::string>();
-  for (Pass candidate : {Pass::input, Pass::error, Pass::memory, Pass::time, Pass::pattern}) {
-    if (to_string(candidate) == pass) request.pass = candidate;
-  }
-  request.cell = cell_from_json(in.at("cell"));
-  request.layout = in.at("layout");
-  request.min_time_s = in.at("min_time_s");
-  request.error_rows = in.at("error_rows");
-  request.seeds = in.at("seeds");
-  request.seed = in.at("seed");
-  return request;
-}
-
 void write_result(const json& result) {
   const std::string text = result.dump(-1, ' ', false, json::error_handler_t::replace);
   for (size_t written = 0; written < text.size();) {
@@ -310,12 +292,35 @@ std::string to_text(const WorkerRequest& request) {
               {"min_time_s", request.min_time_s},
               {"error_rows", request.error_rows},
               {"seeds", request.seeds},
-              {"seed", request.seed}}
+              {"seed", request.seed},
+              {"time_limit_s", request.time_limit_s},
+              {"memory_bytes", request.memory_bytes},
+              {"patience_s", request.patience_s}}
       .dump();
 }
 
+WorkerRequest request_from(const std::string& text) {
+  const json in = json::parse(text, nullptr, false);
+  if (!in.is_object()) throw DataError("workers are started by `run`, not by hand");
+  WorkerRequest request;
+  const auto pass = in.at("pass").get<std::string>();
+  for (Pass candidate : {Pass::input, Pass::error, Pass::memory, Pass::time, Pass::pattern}) {
+    if (to_string(candidate) == pass) request.pass = candidate;
+  }
+  request.cell = cell_from_json(in.at("cell"));
+  request.layout = in.at("layout");
+  request.min_time_s = in.at("min_time_s");
+  request.error_rows = in.at("error_rows");
+  request.seeds = in.at("seeds");
+  request.seed = in.at("seed");
+  request.time_limit_s = in.at("time_limit_s");
+  request.memory_bytes = in.at("memory_bytes");
+  request.patience_s = in.at("patience_s");
+  return request;
+}
+
 int serve_worker(std::span<const Variant* const> variants) {
-  const WorkerRequest request = read_request();
+  const WorkerRequest request = request_from({std::istreambuf_iterator<char>(std::cin), {}});
   write_result(run_pass(request, require_variant(variants, request.cell.variant)));
   return 0;
 }

@@ -21,8 +21,14 @@ struct WorkerRequest {
   Index error_rows = 256;
   Index seeds = 1;  ///< of variants that draw
   std::uint64_t seed = 1;
+  // Of a cell whose ranks are processes:
+  double time_limit_s = 60;
+  double memory_bytes = 8e9;  ///< of each rank
+  double patience_s = 30;     ///< ring_pass.h
 };
 std::string to_text(const WorkerRequest& request);
+/// Throws nlohmann::json::exception or DataError on what is none.
+WorkerRequest request_from(const std::string& text);
 
 /// The whole life of a worker: reads its request from standard input, maps the inputs, measures,
 /// writes one JSON object to the result descriptor:

@@ -110,12 +110,13 @@ struct NamesOfRun {
     for (const CellResult& result : results.cells) {
       for (const auto& [name, value] : result.cell.options) add(name, options);
       for (const PlanFigure& figure : result.figures) add(figure.name, figures);
+      for (const PlanFigure& figure : result.measured) add(figure.name, measured);
     }
   }
   static void add(const std::string& name, std::vector<std::string>& names) {
     if (std::ranges::find(names, name) == names.end()) names.push_back(name);
   }
-  std::vector<std::string> options, figures;
+  std::vector<std::string> options, figures, measured;
 };
 
 std::string spaced(const std::vector<double>& values) {
@@ -138,11 +139,13 @@ Row make_row(const RunResults& results, const CellResult& result, const NamesOfR
     row.add("option." + name, option == result.cell.options.end() ? Field() : option->second);
   }
   add_costs(result, row);
-  for (const std::string& name : names.figures) {
-    const auto figure = std::ranges::find(result.figures, name, &PlanFigure::name);
-    row.add("plan." + name,
-            figure == result.figures.end() ? Field() : Field(spaced(figure->values)));
-  }
+  const auto add_figure = [&](const std::string& prefix, const std::string& name,
+                              const std::vector<PlanFigure>& figures) {
+    const auto figure = std::ranges::find(figures, name, &PlanFigure::name);
+    row.add(prefix + name, figure == figures.end() ? Field() : Field(spaced(figure->values)));
+  };
+  for (const std::string& name : names.figures) add_figure("plan.", name, result.figures);
+  for (const std::string& name : names.measured) add_figure("measured.", name, result.measured);
   add_errors(result, row);
   row.add("command", repeat_command(results, result.cell));
   row.add("schema_version", kResultsSchema);

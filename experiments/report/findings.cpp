@@ -156,6 +156,10 @@ std::vector<std::string> plan_sentences(const Block& block) {
     if (result == nullptr || result->figures.empty()) continue;
     sentences.push_back(fmt::format("By the plan of {} at {} tokens: {}.", series.label,
                                     grouped(block.longest()), figures_text(result->figures)));
+    if (result->measured.empty()) continue;
+    sentences.push_back(fmt::format("Measured of {} at {} tokens, in the last round: {}.",
+                                    series.label, grouped(block.longest()),
+                                    figures_text(result->measured)));
   }
   return sentences;
 }

@@ -104,12 +104,15 @@ std::string figures_text(const std::vector<PlanFigure>& figures) {
   std::string text;
   for (const auto& [name, values] : figures) {
     if (values.empty()) continue;
-    constexpr std::string_view kBytes = "_bytes";
-    const bool in_bytes = name.ends_with(kBytes);
-    std::string words = one_line(in_bytes ? name.substr(0, name.size() - kBytes.size()) : name);
+    constexpr std::string_view kBytes = "_bytes", kSeconds = "_s";
+    const bool in_bytes = name.ends_with(kBytes), in_seconds = name.ends_with(kSeconds);
+    const size_t unit = in_bytes ? kBytes.size() : in_seconds ? kSeconds.size() : 0;
+    std::string words = one_line(name.substr(0, name.size() - unit));
     std::ranges::replace(words, '_', ' ');
     const auto [least, most] = std::ranges::minmax(values);
-    const auto number = [&](double value) { return in_bytes ? bytes(value) : three_digits(value); };
+    const auto number = [&](double value) {
+      return in_bytes ? bytes(value) : in_seconds ? duration(value) : three_digits(value);
+    };
     text += (text.empty() ? "" : ", ") + words + " " + number(least);
     if (most > least) text += " to " + number(most);
   }

@@ -9,6 +9,7 @@
 #include "core/blocked_attention.h"
 #include "core/kernels.h"
 #include "core/softmax_definition.h"
+#include "variants/ring/mpi_communicator.h"
 #include "variants/ring/ring_rank.h"
 #include "variants/ring/ring_schedule.h"
 #include "variants/ring/thread_communicator.h"
@@ -49,7 +50,10 @@ void require_planned(int rank, const char* what, Index counted, Index planned) {
 
 class Ring final : public Attention {
  public:
-  Ring(const Problem& p, const Options& options) : Attention(p), plan_(ring_plan(p, options)) {}
+  Ring(const Problem& p, const Options& options)
+      : Attention(p),
+        plan_(ring_plan(p, options)),
+        processes_(process_count(kRing.name, options) > 0) {}
 
   std::unique_ptr<Definition> definition(const Inputs& inputs, Index b, Index head) const override {
     return softmax_definition(problem(), inputs, b, head);
@@ -59,24 +63,28 @@ class Ring final : public Attention {
     const Problem& p = problem();
     const int ranks = plan_.ranks();
     Cost cost;
-    Index engine = 0, held = 0, sent = 0;
+    Index engine = 0, engines = 0, held = 0, sent = 0;
     for (int rank = 0; rank < ranks; ++rank) {
+      Index own = 0;
       held += plan_.memory_bytes(rank);
       sent += plan_.bytes_sent(rank);
       for (int origin = 0; origin < ranks; ++origin) {
         if (plan_.pairs(rank, origin) == 0) continue;
         cost.scored_pairs += plan_.pairs(rank, origin);
         const Shard &queries = plan_.queries(rank), &keys = plan_.keys(origin);
-        engine =
-            std::max(engine, blocked_workspace_bytes(RingSchedule::local_problem(p, queries, keys),
-                                                     RingSchedule(p, queries, keys), threads));
+        own = std::max(own, blocked_workspace_bytes(RingSchedule::local_problem(p, queries, keys),
+                                                    RingSchedule(p, queries, keys), threads));
       }
+      engine = std::max(engine, own);
+      engines += own;
     }
     cost.flops = 2 * cost.scored_pairs * static_cast<double>(p.head_dim + p.value_dim);
     cost.bytes_moved = least_traffic(p) + 2 * static_cast<double>(sent);
-    cost.workspace_bytes = static_cast<double>(held + engine + ThreadTeam::workspace_bytes(ranks) +
-                                               Workspace::bytes_for<ThreadCommunicator>(ranks) +
-                                               Workspace::bytes_for<RingRank>(ranks));
+    const Index together = engine + ThreadTeam::workspace_bytes(ranks) +
+                           Workspace::bytes_for<ThreadCommunicator>(ranks) +
+                           Workspace::bytes_for<RingRank>(ranks);
+    cost.workspace_bytes =
+        static_cast<double>(held + (processes_ ? std::max(engines, together) : together));
     return cost;
   }
 
@@ -134,6 +142,7 @@ class Ring final : public Attention {
   }
 
   const RingPlan plan_;
+  const bool processes_;  // each rank is one, with tiles of its own
 };
 
 }  // namespace
@@ -147,6 +156,11 @@ RingPlan ring_plan(const Problem& problem, const Options& options) {
     if (options.text("layout") == to_string(layout)) return RingPlan(problem, layout, ranks);
   }
   return RingPlan(problem, RingLayout::contiguous, ranks);
+}
+
+int process_count(std::string_view variant, const Options& options) {
+  if (variant != kRing.name || options.text("transport") != "mpi") return 0;
+  return static_cast<int>(options.integer("ranks"));
 }
 
 const Variant kRing = {
@@ -170,10 +184,13 @@ const Variant kRing = {
                 {.name = "transport",
                  .type = OptionType::choice,
                  .default_value = std::string("thread"),
-                 .doc = "how blocks travel; thread: in this process, from buffer to buffer",
-                 .choices = {"thread"}}},
+                 .doc = "thread: all ranks in one process; mpi: `run` starts a process for each",
+                 .choices = {"thread", "mpi"}}},
     .extra = {},
-    .unsupported = [](const Problem&, const Options&) -> std::string { return ""; },
+    .unsupported = [](const Problem&, const Options& options) -> std::string {
+      if (options.text("transport") == "thread" || !mpi_library().empty()) return "";
+      return "built without MPI; install libopenmpi-dev and openmpi-bin, and build again";
+    },
     .traits = [](const Problem&, const Options&) { return Traits{.exact = true}; },
     .growth = [](const Options&) { return Growth{.time = 2, .memory = 1}; },
     .make = [](const Problem& problem, const Options& options) -> std::unique_ptr<const Attention> {

@@ -23,10 +23,11 @@ namespace longattn {
 /// token or two and may be empty; nothing is padded. With query_len != key_len queries are laid out
 /// over their own length, so that a few new tokens are shared out as well.
 ///
-/// Options: ranks (P), layout, transport. transport `thread`: all ranks in this process, their
-/// blocks copied from buffer to buffer by a Communicator; within a step the ranks' work is done one
-/// after the other on all threads of the Context, so that no more threads run than asked for. The
-/// same lines run as threads or processes of their own (ring_rank.h).
+/// Options: ranks (P), layout, transport. forward has all ranks in this process, their blocks
+/// copied from buffer to buffer by a Communicator; within a step the ranks' work is done one after
+/// the other on all threads of the Context, so that no more threads run than asked for. With
+/// transport `mpi` an experiment starts each rank as a process of its own instead, which holds
+/// nothing but its shard: the same lines (ring_rank.h), the same bits.
 ///
 /// Takes every part of the Problem. Exact: state in float32 from the first block to the last, one
 /// division, no partial output rounded or merged (a published source of error that grows with P).
@@ -44,5 +45,9 @@ extern const Variant kRing;
 
 /// The plan that kRing makes: per rank shards, memory and bytes sent, and the balance.
 RingPlan ring_plan(const Problem& problem, const Options& options);
+
+/// How many processes a setting of a variant is to be measured with: the ranks of ring with
+/// transport `mpi`; 0: it is measured in one process like all others.
+int process_count(std::string_view variant, const Options& options);
 
 }  // namespace longattn
