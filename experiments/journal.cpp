@@ -29,9 +29,12 @@ std::string checksum(std::string_view text) {
   return fmt::format("{:08x}", XXH32(text.data(), text.size(), 0));
 }
 
-nlohmann::json open_line(std::string_view line, const std::string& path, Index number) {
+// `begin`: where in the file the line begins, for who wants to look at its bytes.
+nlohmann::json open_line(std::string_view line, const std::string& path, Index number,
+                         size_t begin) {
   const auto damaged = [&](std::string_view what) {
-    return DataError(fmt::format("{}:{}: damaged record: {}", path, number, printable(what)));
+    return DataError(fmt::format("{}:{}: damaged record: {} ({} bytes at offset {})", path, number,
+                                 printable(what), line.size(), begin));
   };
   if (line.size() < kSealed + 2 || line.substr(line.size() - kSealed, kSeal.size()) != kSeal) {
     throw damaged("no checksum at its end");
@@ -59,7 +62,7 @@ Extent read_records(const std::string& file, const Journal::Visit& visit) {
   size_t begin = 0;
   for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
     const nlohmann::json record =
-        open_line(std::string_view(text).substr(begin, end - begin), path, ++number);
+        open_line(std::string_view(text).substr(begin, end - begin), path, ++number, begin);
     if (number > 1) {
       try {
         visit(record);

@@ -64,20 +64,25 @@ TEST_F(JournalFile, ForgivesATornLastLineAlone) {
   }
 }
 
-TEST_F(JournalFile, FindsEveryFlippedByteAndNamesItsLine) {
+TEST_F(JournalFile, FindsEveryFlippedBitAndNamesItsLineAndOffset) {
   for (size_t at = 0; at < text_.size(); ++at) {
-    if (text_[at] == '\n') continue;
-    std::string damaged = text_;
-    damaged[at] = static_cast<char>(damaged[at] ^ 1);
-    if (damaged[at] == '\n') continue;
-    rewrite(damaged);
-    try {
-      read();
-      FAIL() << "byte " << at << " flipped and nobody noticed";
-    } catch (const DataError& error) {
-      const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<long>(at), '\n');
-      EXPECT_NE(std::string(error.what()).find(":" + std::to_string(line) + ":"), std::string::npos)
-          << error.what();
+    const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<long>(at), '\n');
+    const size_t before = at == 0 ? std::string::npos : text_.rfind('\n', at - 1);
+    const size_t begin = before == std::string::npos ? 0 : before + 1;
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string damaged = text_;
+      damaged[at] = static_cast<char>(damaged[at] ^ (1 << bit));
+      rewrite(damaged);
+      if (at + 1 == text_.size()) {  // without its end the last line is a torn one
+        EXPECT_FALSE(read());
+        EXPECT_EQ(seen_, (std::vector<int>{0, 1}));
+        continue;
+      }
+      const std::string message = data_error([&] { read(); });
+      EXPECT_NE(message.find(":" + std::to_string(line) + ": damaged record: "), std::string::npos)
+          << "bit " << bit << " of byte " << at << ": " << message;
+      EXPECT_NE(message.find(" at offset " + std::to_string(begin) + ")"), std::string::npos)
+          << "bit " << bit << " of byte " << at << ": " << message;
     }
   }
 }
