@@ -146,7 +146,7 @@ std::string undecided_reason(const Scaling& scaling, double declared) {
     return fmt::format("{} round{}, a verdict needs at least {}", scaling.rounds,
                        scaling.rounds == 1 ? "" : "s", kFewestRounds);
   }
-  return fmt::format("its interval reaches across n^{:g}", declared + kGrowthMargin);
+  return fmt::format("the interval reaches across n^{:g}", declared + kGrowthMargin);
 }
 
 }  // namespace longattn

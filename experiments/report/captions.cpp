@@ -40,8 +40,9 @@ std::string caption(const Block& block, Plot::Kind kind) {
       return "Time of one forward pass" + where +
              " Median over rounds with its 95 % interval; both axes logarithmic." + guides +
              failed(block.time_limit_s
-                        ? fmt::format("; a timeout stands at the limit of {}, others at the upper "
-                                      "edge",
+                        ? fmt::format("; a timeout stands at the limit of {}, what was skipped at "
+                                      "the time that its operations would take at the speed of "
+                                      "the longest length measured, others at the upper edge",
                                       duration(*block.time_limit_s))
                         : "") +
              elsewhere;
@@ -78,6 +79,15 @@ std::string caption(const Block& block, Plot::Kind kind) {
          " With its 95 % interval over sampled queries; both axes logarithmic. Where there is no "
          "point the output is exact, or nothing was judged." +
          (exact_ones.empty() ? "" : " Exact at every length: " + listed(exact_ones) + ".");
+}
+
+std::optional<double> predicted_seconds(const Series& series, const CellResult& result) {
+  for (auto it = series.cells.rbegin(); it != series.cells.rend(); ++it) {
+    const CellResult& measured = **it;
+    if (!measured.time_s || !measured.flops || !result.flops || !(*measured.flops > 0)) continue;
+    return measured.time_s->value * *result.flops / *measured.flops;
+  }
+  return std::nullopt;
 }
 
 bool above_rounding(const CellResult& result) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "experiments/report/plots.h"
@@ -8,6 +9,10 @@ namespace longattn {
 
 /// What a figure shows and how to read it, one paragraph of text.
 std::string caption(const Block& block, Plot::Kind kind);
+
+/// What the operations of a cell that was not run would take at the speed at which its series ran
+/// at the longest length that has a time; nothing without such a length.
+std::optional<double> predicted_seconds(const Series& series, const CellResult& result);
 
 /// Whether its error is larger than what float32 rounding does to full attention itself.
 bool above_rounding(const CellResult& result);

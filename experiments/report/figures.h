@@ -42,6 +42,8 @@ std::string axis_script(const char* name, const Axis& axis, const char* label);
 /// Where a value stands on a logarithmic axis: 0 at its lower, 1 at its upper end.
 double on_axis(const Axis& axis, double value);
 
+/// Time, workspace or error against length, by the kind of the figure's plot.
+Figure length_figure(const Block& block, Figure figure);
 /// Error against time at the longest length.
 Figure trade_off_figure(const Block& block, Figure figure);
 

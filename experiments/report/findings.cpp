@@ -45,13 +45,20 @@ std::string against_full(const Estimate& speed) {
 std::string baseline_sentence(const Block& block) {
   const Series* full = find_series(block, "full");
   if (full == nullptr || baseline(block, block.longest()) != nullptr) return "";
+  const bool timed = std::ranges::any_of(block.series, [](const Series& series) {
+    return std::ranges::any_of(series.cells,
+                               [](const CellResult* r) { return r->time_s.has_value(); });
+  });
+  if (!timed) return "";
+  const std::string length = grouped(block.longest());
   std::string text;
   const CellResult* last = at_length(*full, block.longest());
-  if (last != nullptr) {
-    text = fmt::format("full has no time at {} tokens ({})", grouped(block.longest()),
-                       to_string(last->status));
+  if (last == nullptr) {
+    text = fmt::format("full was not run at {} tokens", length);
+  } else if (last->status == Status::ok) {
+    text = fmt::format("The run ended before full was timed at {} tokens", length);
   } else {
-    text = fmt::format("full was not run at {} tokens", grouped(block.longest()));
+    text = fmt::format("full has no time at {} tokens ({})", length, failure_text(*last));
   }
   for (auto n = block.lengths.rbegin(); n != block.lengths.rend(); ++n) {
     if (baseline(block, *n) == nullptr) continue;

@@ -155,15 +155,17 @@ std::vector<Finding> growth_findings(const Block& block) {
     return {{fmt::format("No growth is fitted: {}.", reason)}};
   }
   std::vector<Finding> found;
-  std::vector<std::string> undecided;
+  std::vector<std::pair<std::string, std::vector<std::string>>> undecided;  // by reason
   Index holding = 0, judged = 0;
   for (const SeriesGrowth& growth : all) {
     for (const auto& [cost, measured] :
          {std::pair("time", &growth.time), std::pair("workspace", &growth.workspace)}) {
       if (!measured->declared || measured->scaling.lengths == 0) continue;
       if (measured->verdict == GrowthVerdict::undecided) {
-        undecided.push_back(fmt::format("{} ({}: {})", growth.series->label, cost,
-                                        undecided_reason(measured->scaling, *measured->declared)));
+        const std::string reason = undecided_reason(measured->scaling, *measured->declared);
+        auto known = std::ranges::find(undecided, reason, &decltype(undecided)::value_type::first);
+        if (known == undecided.end()) known = undecided.insert(known, {reason, {}});
+        known->second.push_back(fmt::format("{} ({})", growth.series->label, cost));
         continue;
       }
       ++judged;
@@ -182,9 +184,12 @@ std::vector<Finding> growth_findings(const Block& block) {
                      "at most as declared (exponent no more than {:g} above it).",
                      which, kGrowthMargin)});
   }
-  if (!undecided.empty()) {
-    found.push_back({fmt::format("No verdict on the growth of {}.", fmt::join(undecided, ", "))});
+  std::string sentence;
+  for (const auto& [reason, which] : undecided) {
+    sentence += sentence.empty() ? "No verdict on the growth of " : "; nor of ";
+    sentence += fmt::format("{}: {}", fmt::join(which, ", "), reason);
   }
+  if (!sentence.empty()) found.push_back({sentence + "."});
   return found;
 }
 

@@ -16,6 +16,7 @@
 #include <sstream>
 
 #include "experiments/report/csv.h"
+#include "experiments/report/findings.h"
 #include "experiments/report/layout.h"
 #include "experiments/report/paper_tables.h"
 #include "experiments/report/tables.h"
@@ -256,12 +257,33 @@ TEST(Report, DrawsFailuresAtTheirLimits) {
   };
   EXPECT_TRUE(open_at("time-2").contains("blockwise 60"));
   EXPECT_TRUE(open_at("workspace-2").contains("full 209715200"));
+  // Skipped: four times the operations of 4,096 tokens, at their speed.
+  EXPECT_TRUE(open_at("time-1").contains("full " + exact(4 * results.cells[2].time_s->value)));
   EXPECT_TRUE(open_at("workspace-1")
                   .contains("full " + exact(*results.cells[3].workspace_predicted_bytes)));
   for (const std::string& mark : open_at("time-2")) {
     EXPECT_THAT(mark, Not(HasSubstr("longformer window=64 0.0"))) << "unsupported is no failure";
   }
   EXPECT_THAT(files.at("report.html"), HasSubstr("a timeout stands at the limit of 60.0 s"));
+}
+
+// What a run that was cut short says of its baseline.
+TEST(Report, SaysWhyTheBaselineHasNoTime) {
+  RunResults results = testing::realistic_results();
+  CellResult& last = results.cells[3];  // full at 8,192 tokens
+  last.time_s.reset();
+  const auto says = [&](const std::string& text) {
+    const std::vector<Finding> found = findings(arrange(results).front());
+    return std::ranges::any_of(found, [&](const Finding& f) { return f.text.starts_with(text); });
+  };
+  EXPECT_TRUE(says("The run ended before full was timed at 8,192 tokens; at 4,096, the longest"));
+  last.status = Status::skipped;
+  last.reason = "the run ended before it was measured";
+  EXPECT_TRUE(
+      says("full has no time at 8,192 tokens (skipped: the run ended before it was "
+           "measured); at 4,096, the longest it reached, it takes "));
+  for (CellResult& result : results.cells) result.time_s.reset();
+  EXPECT_FALSE(says("full has no time")) << "nothing was to be timed";
 }
 
 TEST(Report, SpreadsTagsAsLittleAsItMust) {

@@ -202,7 +202,7 @@ TEST(GrowthVerdict, NeedsRoundsThatAgree) {
   EXPECT_EQ(undecided_reason(fit_scaling(costs_of(power(1), 0, 1, kLengths, 4)), 1),
             "4 rounds, a verdict needs at least 5");
   EXPECT_EQ(undecided_reason(fit_scaling(costs_of(power(1.15), 0.3)), 1),
-            "its interval reaches across n^1.15");
+            "the interval reaches across n^1.15");
   const Scaling counted = fit_scaling(costs_of(power(2), 0, 1, kLengths, 1), true);
   EXPECT_EQ(judge_growth(counted, 1), GrowthVerdict::faster) << "what is counted needs no rounds";
 }
