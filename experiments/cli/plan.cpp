@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "experiments/cli/commands.h"
@@ -71,16 +72,28 @@ std::string long_time(double seconds) {
   return fmt::format("{:.1f} h", seconds / 3600);
 }
 
-std::string settings(const Cell& cell) {
-  std::string text = cell.remark.empty() ? cell.variant : cell.remark + " " + cell.variant;
-  for (const auto& [name, value] : cell.options) text += fmt::format(" {}={}", name, value);
-  return text;
+// As the report will call them: by the options in which cells of a variant differ.
+std::vector<std::string> labels_of(const std::vector<PlannedCell>& plan) {
+  std::map<std::string, std::string> known;  // by variant and options, which many cells share
+  std::vector<CellResult> among;
+  std::vector<std::string> keys, labels;
+  for (const PlannedCell& planned : plan) {
+    keys.push_back(json{planned.cell.variant, planned.cell.options}.dump());
+    if (!known.try_emplace(keys.back()).second) continue;
+    among.emplace_back().cell = planned.cell;
+  }
+  for (size_t n = 0; n < plan.size(); ++n) {
+    std::string& label = known[keys[n]];
+    if (label.empty()) label = short_label(plan[n].cell, among);
+    labels.push_back(label);
+  }
+  return labels;
 }
 
 constexpr auto kRow = "{:>9} {:>10} {:>12} {:>9} {:>10} {:>10} {:>9}  {:<11}  {}\n";
 
 void print_cell(const PlannedCell& planned, const std::optional<CellForecast>& seconds,
-                const Limits& limits) {
+                const Limits& limits, const std::string& label) {
   const auto figure = [&](std::string text) { return planned.cost ? text : std::string("-"); };
   const Cost cost = planned.cost.value_or(Cost{});
   fmt::print(kRow, grouped(planned.cell.problem.key_len), figure(three_digits(cost.flops / 1e9)),
@@ -88,7 +101,7 @@ void print_cell(const PlannedCell& planned, const std::optional<CellForecast>& s
              seconds ? duration(seconds->pass) : std::string("-"),
              figure(bytes(cost.workspace_bytes)), figure(bytes(planned.tensors_bytes)),
              seconds ? long_time(seconds->total()) : std::string("-"), status_of(planned),
-             one_line(settings(planned.cell)));
+             one_line(label));
   if (!planned.figures.empty()) fmt::print("{:>9} {}\n", "", figures_text(planned.figures));
   if (!reason_of(planned).empty()) fmt::print("{:>9} {}\n", "", one_line(reason_of(planned)));
   if (seconds && seconds->over_limit) {
@@ -114,6 +127,7 @@ void print_plan(const Outlook& outlook) {
              experiment.name, plan.size(), totals.runs, totals.unsupported, totals.skipped,
              experiment.measure.time ? experiment.measure.rounds : 0);
   print_machine(machine);
+  const std::vector<std::string> labels = labels_of(plan);
   std::string block;
   for (size_t n = 0; n < plan.size(); ++n) {
     const Cell& cell = plan[n].cell;
@@ -124,7 +138,7 @@ void print_plan(const Outlook& outlook) {
                  "status", "variant");
       block = title;
     }
-    print_cell(plan[n], forecast.cells[n], experiment.limits);
+    print_cell(plan[n], forecast.cells[n], experiment.limits, labels[n]);
   }
   fmt::print(
       "\none pass over every cell that runs: {} GFLOP, {} scored pairs; most memory {} of {}\n",

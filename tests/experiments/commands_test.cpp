@@ -103,11 +103,27 @@ TEST(PlanCommand, ShowsEveryCellWithItsCostAndWhatComesOfIt) {
   EXPECT_EQ(answer.code, kExitOk);
   EXPECT_EQ(answer.error, "");
   for (const char* part :
-       {"t: 6 cells (3 run, 2 unsupported, 1 skipped)", "noise", "tiny window=8",
+       {"t: 6 cells (3 run, 2 unsupported, 1 skipped)", "noise", "tiny\n",
         "plain has no causal form", "needs 14.9 GiB", "limit 3.73 GiB", "one pass over every cell",
         "this machine, 1 thread: ", " GB/s read from memory", "noise: 1 head, head_dim 64, causal",
         "workspace", "1.00 KiB", "\nabout ", " in all: timing "}) {
     EXPECT_THAT(answer.out, HasSubstr(part));
+  }
+}
+
+// The name of a cell there is its name in the report.
+TEST(PlanCommand, NamesCellsByTheOptionsInWhichTheyDiffer) {
+  const TemporaryFolder folder;
+  const std::string config =
+      "longattn: 1\nname: t\nthreads: 1\ninputs: [{gaussian: {}}]\nproblem: {lengths: [1, 4]}\n"
+      "variants: [tiny: {ratio: 0.25, sweep: {window: [2, 3]}}, plain]\n";
+  const Answer answer = longattn_with_tiny_variants({"plan", folder.file("a.yaml", config)});
+  EXPECT_EQ(answer.code, kExitOk) << answer.error;
+  for (const char* label :
+       {"runs         tiny window=2\n", "runs         tiny window=3\n", "runs         plain\n"}) {
+    const size_t first = answer.out.find(label);
+    ASSERT_NE(first, std::string::npos) << label << answer.out;
+    EXPECT_NE(answer.out.find(label, first + 1), std::string::npos) << "at both lengths";
   }
 }
 
