@@ -344,16 +344,17 @@ void Measuring::time_in_rounds() {
 std::string Measuring::time_spent() const {
   if (workers_ == 0) return "nothing was left to measure";
   const double wall = seconds_since(begin_);
-  const double own = wall - spent_.measured - spent_.warm_up - spent_.judging - spent_.failed;
+  const double own =
+      wall - spent_.measured - spent_.warm_up - spent_.judging - spent_.failed - spent_.inputs;
   std::string text = fmt::format(
       "{:.1f} s: measured passes {:.1f} s, warming up {:.1f} s, judging "
-      "{:.1f} s, ",
-      wall, spent_.measured, spent_.warm_up, spent_.judging);
+      "{:.1f} s, making inputs {:.1f} s, ",
+      wall, spent_.measured, spent_.warm_up, spent_.judging, spent_.inputs);
   if (spent_.failed > 0) text += fmt::format("failures {:.1f} s, ", spent_.failed);
   return text + fmt::format(
-                    "the harness itself {:.1f} s or {:.1f} % ({} workers {:.1f} s, inputs "
-                    "{:.1f} s, journal {:.1f} s)",
-                    own, wall > 0 ? 100 * own / wall : 0.0, workers_, spent_.workers, spent_.inputs,
+                    "the harness itself {:.1f} s or {:.1f} % ({} workers {:.1f} s, journal "
+                    "{:.1f} s)",
+                    own, wall > 0 ? 100 * own / wall : 0.0, workers_, spent_.workers,
                     spent_.journal);
 }
 

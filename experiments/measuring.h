@@ -66,8 +66,8 @@ class Measuring {
   Index steps() const { return steps_; }  ///< that were open at the beginning
   Index done() const { return done_; }    ///< of them
   Index disturbed_rounds() const { return disturbed_rounds_; }
-  /// Where the time went, one line; the harness's own is what no worker spent in a forward pass or
-  /// in judging.
+  /// Where the time went, one line; the harness's own is what was spent neither in a forward pass
+  /// nor in judging nor in making inputs.
   std::string time_spent() const;
 
  private:

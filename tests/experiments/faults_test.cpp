@@ -244,6 +244,30 @@ class German : public RunTest {
             {"LC_ALL", "de_DE.UTF-8"}};
   }
 
+  // Every file but the journal; a PDF has its date in it.
+  std::string files_of_the_report() const {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::recursive_directory_iterator(results_folder())) {
+      const std::string name = entry.path().filename().string();
+      if (!entry.is_regular_file() || name == "journal.jsonl" || name == "LOCK") continue;
+      if (entry.path().extension() != ".pdf") files[name] = slurp(entry.path());
+    }
+    std::string all;
+    for (const auto& [name, text] : files) all += name + ":\n" + text;
+    return all;
+  }
+
+  // What the journal says of each cell before it is measured, to the byte.
+  std::string planned_in_the_journal() const {
+    std::istringstream lines(journal());
+    std::string cells;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.find(R"("kind":"cell")") != std::string::npos) cells += line + "\n";
+    }
+    EXPECT_EQ(std::ranges::count(cells, '\n'), 4);
+    return cells;
+  }
+
   // What does not change with the speed of the machine of what `plan` prints: the columns of
   // length, FLOP and pairs, and the cells without predicted times.
   std::string planned(const Environment& environment, const fs::path& config) {
@@ -276,22 +300,24 @@ TEST_F(German, ChangesNoByteOfAnyOutput) {
       EXPECT_EQ(call(kFaulty, command, environment), 0) << err();
       all += out() + err();
     }
-    all += planned(environment, config);
-    for (const char* file : {"results.csv", "report.html"}) {
-      all += slurp(folder_ / "results" / file);
-    }
-    return all;
+    return all + planned(environment, config) + files_of_the_report();
   };
   const std::string plain = everything({}), foreign = everything(language);
   EXPECT_TRUE(plain == foreign)
       << "they part at byte "
       << std::mismatch(plain.begin(), plain.end(), foreign.begin(), foreign.end()).first -
              plain.begin();
-  // And what it measured is what anybody measures.
-  const std::string found = findings_of(results_folder());
+  for (const char* name : {"results.csv", "results.jsonl", "results.md", "results.tex",
+                           "samples.csv", "scaling.csv", "report.html", ".svg", ".tsv", ".gp"}) {
+    EXPECT_NE(plain.find(std::string(name) + ":\n"), std::string::npos) << name;
+  }
+  // And what it measured and wrote down is what anybody does.
+  const std::string found = findings_of(results_folder()), cells = planned_in_the_journal();
+  EXPECT_FALSE(std::regex_search(err() + journal(), std::regex("[0-9],[0-9]+ (s|ms|%)")));
   fs::remove_all(results_folder());
   EXPECT_EQ(call(kFaulty, run_of(config, {"--no-report"})), 0) << err();
   EXPECT_EQ(found, findings_of(results_folder()));
+  EXPECT_EQ(cells, planned_in_the_journal());
 }
 
 class Terminal : public RunTest {

@@ -1,6 +1,7 @@
 // The whole program, run as a user runs it: real worker processes, real signals.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "experiments/journal.h"
 #include "experiments/measure/heap_counter.h"
@@ -28,7 +30,11 @@ TEST_F(Run, TurnsEachFailureIntoARowAndGoesOn) {
       "[full, crashes, killed, hangs, greedy, nans, one_nan, wrong, throws, writes_inputs, "
       "writes_behind, writes_before, floods, chatters, leaves_child, wavers, louder, allocates]",
       std::string(kQuick) + "\nlimits: {time: 2s, memory: 300MiB}");
-  EXPECT_EQ(call(kFaulty, {"run", config.string(), "--output", results_folder()}), 1) << err();
+  const pid_t run = start(kFaulty, run_of(config), {{"LONGATTN_TEST_MARK", folder_.string()}});
+  const std::string mark = "LONGATTN_TEST_MARK=" + folder_.string();
+  EXPECT_TRUE(eventually([&] { return anything_runs_with(mark); }));
+  EXPECT_EQ(finish(run), 1) << err();
+  EXPECT_TRUE(eventually([&] { return !anything_runs_with(mark); })) << "a worker's child lives on";
   const auto cells = results();
   ASSERT_EQ(cells.size(), 18u);
   const auto expect = [&](const char* variant, Status status, const char* reason) {
@@ -171,6 +177,65 @@ TEST_F(Run, KilledLeavesNoWorkerAndAJournalThatCanBeReported) {
   EXPECT_EQ(finish(run), -SIGKILL);
   EXPECT_EQ(results().at("zero").sampled_rows, 16);
   EXPECT_TRUE(eventually([&] { return kill(worker, 0) != 0; })) << "a worker outlived its run";
+}
+
+TEST_F(Run, GoesOnWhenSomebodyKillsAWorker) {
+  const fs::path config =
+      write_config("[hangs, zero]", std::string(kQuick) + "\nlimits: {time: 60s}");
+  const pid_t run = start(kFaulty, run_of(config, {"--no-report"}));
+  // What the input is like stands in the journal before the first cell is judged, which hangs.
+  ASSERT_TRUE(eventually([&] { return journal().find(R"("kind":"input")") != std::string::npos; }));
+  pid_t worker = 0;
+  ASSERT_TRUE(eventually([&] { return (worker = child_of(run)) != 0; }));
+  kill(worker, SIGKILL);
+  EXPECT_EQ(finish(run), 1) << err();
+  EXPECT_EQ(results().at("hangs").status, Status::crash);
+  EXPECT_EQ(results().at("hangs").reason, "killed by signal 9 (Killed), not by this run");
+  EXPECT_EQ(results().at("zero").status, Status::ok);
+  EXPECT_EQ(results().at("zero").round_seconds.size(), 2u);
+}
+
+// Two others and the worker on one processor: it waits two thirds of its time.
+TEST_F(Run, MarksRoundsThatHadToWaitForAProcessor) {
+  if (slurp("/proc/self/schedstat").empty()) GTEST_SKIP() << "the kernel counts no waiting here";
+  const fs::path config =
+      write_config("[full]", "measure: {rounds: 2, min_time: 200ms, error_rows: 4}");
+  cpu_set_t before, one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  CPU_ZERO(&one);
+  for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu) {
+    if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &one);
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+  std::vector<pid_t> others;
+  for (int n = 0; n < 2; ++n) others.push_back(start("/bin/sh", {"-c", "while :; do :; done"}));
+  EXPECT_EQ(call(kProgram, run_of(config)), 0) << err();
+  for (const pid_t other : others) kill(other, SIGKILL);
+  for (const pid_t other : others) finish(other);
+  sched_setaffinity(0, sizeof before, &before);
+  EXPECT_EQ(results().at("full").disturbed_rounds, 2);
+  EXPECT_EQ(results().at("full").round_seconds.size(), 2u) << "marked, not dropped";
+  EXPECT_NE(err().find("2 timing rounds were disturbed"), std::string::npos) << err();
+  EXPECT_NE(slurp(folder_ / "results" / "results.csv").find("disturbed"), std::string::npos);
+}
+
+TEST_F(Run, TellsWhereTheTimeWentAndTheReportKeepsIt) {
+  EXPECT_EQ(call(kProgram, run_of(write_config("[full, zero]", kQuick))), 0) << err();
+  std::smatch parts;
+  const std::string text = err();
+  ASSERT_TRUE(std::regex_search(
+      text, parts,
+      std::regex("([0-9.]+) s: measured passes ([0-9.]+) s, warming up ([0-9.]+) s, judging "
+                 "([0-9.]+) s, making inputs ([0-9.]+) s, the harness itself ([0-9.]+) s or "
+                 "([0-9.]+) % \\(11 workers [0-9.]+ s, journal [0-9.]+ s\\)\n")))
+      << text;
+  double sum = 0;
+  for (size_t n = 2; n <= 6; ++n) sum += std::stod(parts[n]);
+  EXPECT_NEAR(sum, std::stod(parts[1]), 6 * 0.05) << text;
+  EXPECT_LE(std::stod(parts[7]), 100) << text;
+  const std::string line = parts.str().substr(0, parts.str().size() - 1);
+  const std::string page = slurp(folder_ / "results" / "report.html");
+  EXPECT_NE(page.find(line), std::string::npos) << line;
 }
 
 TEST_F(Run, PrintsJsonWhereAProgramReads) {

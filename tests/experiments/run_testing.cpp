@@ -87,6 +87,15 @@ pid_t RunTest::child_of(pid_t parent) {
   return 0;
 }
 
+bool RunTest::anything_runs_with(const std::string& variable) {
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    std::string environment = slurp(entry.path() / "environ");
+    environment.insert(0, 1, '\0');
+    if (environment.find('\0' + variable + '\0') != std::string::npos) return true;
+  }
+  return false;
+}
+
 bool RunTest::eventually(const std::function<bool()>& condition) {
   for (int n = 0; n < 1500; ++n) {
     if (condition()) return true;

@@ -46,6 +46,8 @@ class RunTest : public testing::Test {
 
   /// The process that `parent` has started, or 0.
   static pid_t child_of(pid_t parent);
+  /// Whether a process has this in its environment: "NAME=value".
+  static bool anything_runs_with(const std::string& variable);
   /// Waits until it holds, at most half a minute.
   static bool eventually(const std::function<bool()>& condition);
 
