@@ -109,7 +109,7 @@ TEST(Extends, AMistakeHasThePlaceInItsOwnFile) {
             "   |\n"
             " 8 | limits: {tme: 3s}\n"
             "   |          ^^^ did you mean 'time'?\n"
-            "   = limits takes: time, memory, max_cells\n"
+            "   = limits takes: time, memory, patience, max_cells\n"
             "\n"
             "2 errors in top.yaml, base.yaml; nothing was run");
 }
