@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -45,6 +46,20 @@ struct Estimate {
   double value = 0, low = 0, high = 0;
 };
 
+/// Tokens on each side within which the mass of a head is told.
+inline constexpr std::array<Index, 5> kMassWindows = {16, 64, 256, 1024, 4096};
+
+/// What one query head does in full attention, over its sampled rows in all batch entries;
+/// formulas: judge/inputs.h.
+struct HeadMeasures {
+  Index sampled_rows = 0;
+  std::optional<double> row_entropy;        ///< nats, mean over rows
+  std::optional<double> first_tokens_mass;  ///< on the first four tokens, mean over rows
+  std::optional<double> effective_rank;     ///< of the scores, mean over batch entries
+  std::optional<double> window_99;  ///< tokens on each side that hold 99 % of the mean row's mass
+  std::vector<double> window_mass;  ///< mean over rows, within each of kMassWindows; or empty
+};
+
 /// Everything learnt about one cell. What was not measured is empty, never zero.
 struct CellResult {
   Cell cell;
@@ -87,7 +102,10 @@ struct CellResult {
                                                ///< variant makes for itself; mostly empty
   std::optional<double> relative_error_floor;  ///< the same for plain float32 full attention
   std::optional<double> mean_value_error;      ///< the same for the mean of the visible values
-  std::optional<double> oracle_error;          ///< for the best choice of as many keys per row
+  std::optional<double> oracle_error;          ///< for the best choice of as many keys per row, or
+                                               ///< the nearest weights of the same rank
+  std::vector<Estimate> head_errors;           ///< relative_error of each query head alone; empty:
+                                               ///< too few of its rows are sampled
   std::optional<Estimate> row_error_median;    ///< median over rows of ||row - full|| / ||full||
   std::optional<double> row_error_worst;       ///< worst random row
   std::optional<double> row_error_pinned;      ///< worst of the first and last queries
@@ -122,6 +140,7 @@ struct InputResult {
   std::string planted;                         ///< what those are called: "needles"
   std::string target;                          ///< name of one of these figures, or empty
   std::optional<double> asked;                 ///< its value, by the generator's options
+  std::vector<HeadMeasures> heads;             ///< of each query head
 };
 
 /// Which machine, build and configuration made the results. Name and value, in reading order.
@@ -143,6 +162,7 @@ struct RunResults {
   Provenance provenance;
   std::optional<double> time_limit_s, memory_limit_bytes;  ///< of each measurement
   Index rounds = 0;                                        ///< of timing, asked for of every cell
+  double error_budget = 0.01;                              ///< measure.error_budget
   std::vector<CellResult> cells;                           ///< in plan order
   std::vector<InputResult> inputs;
   std::vector<PatternPicture> patterns;

@@ -74,6 +74,7 @@ void add_run(const json& record, RunResults& results) {
   if (record.contains("measure")) {  // not in folders of versions before 0.2
     const Measure measure = measure_from_json(record.at("measure"));
     results.rounds = measure.time ? measure.rounds : 0;
+    results.error_budget = measure.error_budget;
   }
   for (const json& fact : record.at("provenance")) {
     results.provenance.emplace_back(fact.at(0).get<std::string>(), fact.at(1).get<std::string>());
@@ -81,6 +82,29 @@ void add_run(const json& record, RunResults& results) {
   if (record.contains("limits")) {
     results.time_limit_s = record.at("limits").at("time_s").get<double>();
     results.memory_limit_bytes = record.at("limits").at("memory_bytes").get<double>();
+  }
+}
+
+std::string option_of(const Cell& cell, std::string_view name) {
+  for (const auto& [option, text] : cell.options) {
+    if (option == name) return text;
+  }
+  return "";
+}
+
+// What a low-rank method is read against: the nearest weights of its rank on the same rows, where
+// the run has them too. (For restricted rows the judge finds the best keys itself; the nearest
+// weights take the whole matrix.)
+void find_rank_oracle(const RunResults& results, CellResult& result) {
+  if (result.cell.variant != "linformer" || result.oracle_error) return;
+  for (const CellResult& other : results.cells) {
+    if (other.cell.variant != "low_rank_oracle" || !other.relative_error) continue;
+    const Cell &ours = result.cell, &theirs = other.cell;
+    if (option_of(ours, "projected_len") != option_of(theirs, "k")) continue;
+    if (ours.input_hash != theirs.input_hash || ours.input.label != theirs.input.label) continue;
+    if (to_json(ours.problem) != to_json(theirs.problem)) continue;
+    if (result.sampled_rows != other.sampled_rows) continue;
+    result.oracle_error = other.relative_error->value;
   }
 }
 
@@ -127,6 +151,7 @@ void finish_results(RunResults& results) {
     result.few_rounds = result.status == Status::ok &&
                         static_cast<Index>(result.round_seconds.size()) < results.rounds;
     if (!result.round_seconds.empty()) result.time_s = median_interval(result.round_seconds);
+    find_rank_oracle(results, result);
   }
   for (PatternPicture& picture : results.patterns) {
     for (const CellResult& result : results.cells) {

@@ -102,13 +102,27 @@ void for_each_input_measure(Result& r, Visit visit) {
   visit("asked", r.asked);
 }
 
+template <class Result, class Visit>
+void for_each_head_measure(Result& r, Visit visit) {
+  visit("row_entropy", r.row_entropy);
+  visit("first_tokens_mass", r.first_tokens_mass);
+  visit("effective_rank", r.effective_rank);
+  visit("window_99", r.window_99);
+}
+
+json interval(const Estimate& e) { return {number(e.value), number(e.low), number(e.high)}; }
+
+Estimate interval_from(const json& three) {
+  return {number_from(three.at(0)), number_from(three.at(1)), number_from(three.at(2))};
+}
+
 struct Write {
   json& out;
   void operator()(const char* name, const std::optional<double>& value) const {
     if (value) out[name] = number(*value);
   }
   void operator()(const char* name, const std::optional<Estimate>& value) const {
-    if (value) out[name] = {number(value->value), number(value->low), number(value->high)};
+    if (value) out[name] = interval(*value);
   }
 };
 
@@ -118,9 +132,7 @@ struct Read {
     if (in.contains(name)) value = number_from(in.at(name));
   }
   void operator()(const char* name, std::optional<Estimate>& value) const {
-    if (!in.contains(name)) return;
-    const json& three = in.at(name);
-    value = Estimate{number_from(three.at(0)), number_from(three.at(1)), number_from(three.at(2))};
+    if (in.contains(name)) value = interval_from(in.at(name));
   }
 };
 
@@ -209,9 +221,16 @@ Cell cell_from_json(const json& in) {
 }
 
 json to_json(const Measure& m) {
-  return {{"rounds", m.rounds},         {"min_time_s", m.min_time_s}, {"max_time_s", m.max_time_s},
-          {"error_rows", m.error_rows}, {"seeds", m.seeds},           {"time", m.time},
-          {"memory", m.memory},         {"error", m.error},           {"patterns", m.patterns}};
+  return {{"rounds", m.rounds},
+          {"min_time_s", m.min_time_s},
+          {"max_time_s", m.max_time_s},
+          {"error_rows", m.error_rows},
+          {"error_budget", m.error_budget},
+          {"seeds", m.seeds},
+          {"time", m.time},
+          {"memory", m.memory},
+          {"error", m.error},
+          {"patterns", m.patterns}};
 }
 
 Measure measure_from_json(const json& in) {
@@ -220,6 +239,7 @@ Measure measure_from_json(const json& in) {
   m.min_time_s = in.at("min_time_s");
   m.max_time_s = in.at("max_time_s");
   m.error_rows = in.at("error_rows");
+  m.error_budget = in.value("error_budget", m.error_budget);  // not in folders before 0.2
   m.seeds = in.at("seeds");
   m.time = in.at("time");
   m.memory = in.at("memory");
@@ -240,6 +260,7 @@ json measurements_to_json(const CellResult& result) {
   if (result.declared_exact) out["declared_exact"] = true;
   for (const PlanFigure& figure : result.figures) out["figures"][figure.name] = figure.values;
   for (const PlanFigure& figure : result.measured) out["measured"][figure.name] = figure.values;
+  for (const Estimate& error : result.head_errors) out["head_errors"].push_back(interval(error));
   for_each_measurement(result, Write{out});
   return out;
 }
@@ -275,6 +296,12 @@ void apply_measurements(const json& in, CellResult& result) {
       result.measured.push_back({name, values.get<std::vector<double>>()});
     }
   }
+  if (in.contains("head_errors")) {
+    result.head_errors.clear();
+    for (const json& error : in.at("head_errors")) {
+      result.head_errors.push_back(interval_from(error));
+    }
+  }
   for_each_measurement(result, Read{in});
 }
 
@@ -284,6 +311,11 @@ json to_json(const InputResult& result) {
               {"planted", result.planted},
               {"target", result.target}};
   for_each_input_measure(result, Write{out});
+  for (const HeadMeasures& head : result.heads) {
+    json one = {{"sampled_rows", head.sampled_rows}, {"window_mass", head.window_mass}};
+    for_each_head_measure(head, Write{one});
+    out["heads"].push_back(std::move(one));
+  }
   return out;
 }
 
@@ -294,6 +326,17 @@ InputResult input_from_json(const json& in) {
   result.planted = in.at("planted");
   result.target = in.at("target");
   for_each_input_measure(result, Read{in});
+  for (const json& one : in.value("heads", json::array())) {
+    HeadMeasures head;
+    head.sampled_rows = integer_from(one.at("sampled_rows"));
+    head.window_mass = one.at("window_mass").get<std::vector<double>>();
+    if (!head.window_mass.empty() && head.window_mass.size() != kMassWindows.size()) {
+      throw std::invalid_argument("masses within " + std::to_string(head.window_mass.size()) +
+                                  " windows, expected " + std::to_string(kMassWindows.size()));
+    }
+    for_each_head_measure(head, Read{one});
+    result.heads.push_back(std::move(head));
+  }
   return result;
 }
 

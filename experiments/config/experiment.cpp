@@ -112,6 +112,9 @@ class ExperimentReader {
     if (const YamlNode* n = map->find("max_time")) {
       m.max_time_s = reader_.duration(*n, keys.key("max_time")).value_or(m.max_time_s);
     }
+    if (const YamlNode* n = map->find("error_budget")) {
+      m.error_budget = reader_.number(*n, keys.key("error_budget")).value_or(m.error_budget);
+    }
     for (const auto& [key, flag] : {std::pair<const char*, bool*>{"time", &m.time},
                                     {"memory", &m.memory},
                                     {"error", &m.error},

@@ -159,6 +159,12 @@ const Section& measure_keys() {
                                     .doc = "Query rows on which errors are judged, over all heads",
                                     .bounds = {1, 1e6},
                                     .fallback = fmt::format("{}", m.error_rows)},
+                                   {.name = "error_budget",
+                                    .type = KeyType::number,
+                                    .doc = "Relative error within which the report names the "
+                                           "cheapest way, for all heads and for each",
+                                    .bounds = {1e-9, 1},
+                                    .fallback = fmt::format("{}", m.error_budget)},
                                    {.name = "seeds",
                                     .doc = "Of variants that draw at random, for their spread",
                                     .bounds = {1, 1000},

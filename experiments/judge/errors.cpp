@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "core/softmax_definition.h"
 #include "core/tolerance.h"
@@ -108,6 +109,24 @@ class Summary {
   bool census_;
   std::uint64_t seed_;
 };
+
+// Heads are judged apart or not at all: a table with gaps would look like heads without errors.
+std::vector<Estimate> errors_of_heads(const Problem& p, const std::vector<RowJudgement>& all,
+                                      std::uint64_t seed) {
+  std::vector<std::vector<RowJudgement>> rows(static_cast<size_t>(p.num_heads));
+  for (const RowJudgement& row : all) rows[static_cast<size_t>(row.head)].push_back(row);
+  std::vector<Estimate> errors;
+  for (const auto& of_head : rows) {
+    const auto count = static_cast<Index>(of_head.size());
+    const bool census = count == p.batch * p.query_len;
+    if (count < kFewestHeadRows && !census) return {};
+    constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+    errors.push_back(Summary(of_head, census, seed)
+                         .ratio(&RowJudgement::error2, &RowJudgement::full2, 0.5)
+                         .value_or(Estimate{kNone, kNone, kNone}));
+  }
+  return errors;
+}
 
 using Definitions = std::vector<std::unique_ptr<Definition>>;
 
@@ -235,6 +254,7 @@ void summarise_rows(const std::vector<RowJudgement>& judged, const Problem& p, c
   const Summary summary(rows, is_census(p, result.sampled_rows), seed);
   summary.errors(result);
   summary.distributions(traits, result);
+  result.head_errors = errors_of_heads(p, rows, seed);
   if (const auto errors = row_errors(pinned); !errors.empty()) {
     result.row_error_pinned = std::ranges::max(errors);
   }

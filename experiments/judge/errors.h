@@ -17,6 +17,9 @@ struct JudgeSettings {
   std::uint64_t seed = 1;
 };
 
+/// Below so many rows an interval of one head's error promises more than it holds.
+inline constexpr Index kFewestHeadRows = 32;
+
 /// The same variant with another seed, for those that draw at random.
 using Reseeded = std::function<std::unique_ptr<const Attention>(Index n)>;
 /// What is judged: `output` is what forward gave for these inputs.
@@ -48,6 +51,8 @@ void summarise_rows(const std::vector<RowJudgement>& judged, const Problem& prob
 ///                          (mean_value_error), and for restricted rows of a softmax over as many
 ///                          keys as the variant weighs, those with the largest weights
 ///                          (oracle_error): regret = relative_error - oracle_error
+///   head_errors            relative_error over the rows of each query head alone, in all batch
+///                          entries; nothing where a head has fewer than kFewestHeadRows of them
 ///   row_error_median       of |o_i - f_i| / |f_i|; row_error_worst: share_no_worse(sampled_rows)
 ///                          of all rows are no worse; row_error_pinned: worst of the pinned rows
 ///   captured_mass          1 - sum lost_i / rows, lost_i = full attention's mass on keys without a

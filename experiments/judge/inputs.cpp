@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/random.h"
 #include "core/softmax_definition.h"
 #include "experiments/judge/row_sample.h"
 #include "experiments/judge/statistics.h"
+#include "experiments/judge/window_mass.h"
 
 namespace longattn {
 namespace {
@@ -21,6 +23,7 @@ constexpr Index kRankTokens = 4096, kRankDim = 1024;
 struct RowMeasures {
   Index visible = 0;
   double score_variance = 0, entropy = 0, distance = 0, first = 0, planted = 0;
+  std::vector<double> within;  // mass, for each window of the grid
 };
 
 std::vector<double> column(const std::vector<RowMeasures>& rows, double RowMeasures::*field) {
@@ -64,7 +67,8 @@ Index half_mass_distance(const Eigen::VectorXd& weights, Index position) {
 }
 
 std::vector<RowMeasures> measure_chunk(const Problem& p, const Inputs& inputs,
-                                       const InputSource* source, const RowChunk& chunk) {
+                                       const InputSource* source, const std::vector<Index>& windows,
+                                       const RowChunk& chunk) {
   const Index b = chunk.batch_entry, h = chunk.head;
   Rows rows;
   rows.weights = scores_of(p, inputs, chunk);
@@ -94,6 +98,7 @@ std::vector<RowMeasures> measure_chunk(const Problem& p, const Inputs& inputs,
     }
     m.first = weights.head(std::min(kFirstTokens, p.key_len)).sum();
     m.distance = static_cast<double>(half_mass_distance(weights, p.position(i)));
+    m.within = masses_within(weights, p.position(i), windows);
     measures.push_back(m);
   }
   return measures;
@@ -134,9 +139,10 @@ double effective_rank(const Eigen::MatrixXd& queries, Eigen::MatrixXd keys) {
   return sum > 0 ? std::exp(entropy) : 0;
 }
 
-std::optional<double> mean_effective_rank(const Problem& p, const Inputs& inputs,
-                                          std::uint64_t seed, Context& context) {
-  if (p.head_dim > kRankDim || p.query_len == 0 || p.key_len == 0) return std::nullopt;
+// Of each (batch entry, head); empty where none is told.
+std::vector<double> effective_ranks(const Problem& p, const Inputs& inputs, std::uint64_t seed,
+                                    Context& context) {
+  if (p.head_dim > kRankDim || p.query_len == 0 || p.key_len == 0) return {};
   std::vector<double> ranks(static_cast<size_t>(p.batch * p.num_heads));
   context.arena().for_each(p.batch * p.num_heads, [&](Index n, int) {
     const Index b = n / p.num_heads, h = n % p.num_heads;
@@ -144,10 +150,58 @@ std::optional<double> mean_effective_rank(const Problem& p, const Inputs& inputs
     ranks[static_cast<size_t>(n)] = effective_rank(some_rows(inputs.queries, b, h, random),
                                                    some_rows(inputs.keys, b, p.kv_head(h), random));
   });
-  double sum = 0;
-  for (double rank : ranks) sum += rank;
-  if (!std::isfinite(sum)) return std::nullopt;
-  return sum / static_cast<double>(ranks.size());
+  return ranks;
+}
+
+std::optional<double> finite_mean(const std::vector<double>& values) {
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  if (values.empty() || !std::isfinite(sum)) return std::nullopt;
+  return sum / static_cast<double>(values.size());
+}
+
+HeadMeasures measure_head(const std::vector<RowMeasures>& rows, const std::vector<double>& ranks,
+                          const std::vector<Index>& windows) {
+  HeadMeasures head;
+  head.sampled_rows = static_cast<Index>(rows.size());
+  head.effective_rank = finite_mean(ranks);
+  if (rows.empty()) return head;
+  head.row_entropy = finite_mean(column(rows, &RowMeasures::entropy));
+  head.first_tokens_mass = finite_mean(column(rows, &RowMeasures::first));
+  std::vector<double> within(windows.size(), 0.0);
+  for (const RowMeasures& row : rows) {
+    for (size_t n = 0; n < within.size(); ++n) within[n] += row.within[n];
+  }
+  for (double& mass : within) mass /= static_cast<double>(rows.size());
+  const auto enough =
+      std::ranges::find_if(within, [](double mass) { return mass >= 0.99; }) - within.begin();
+  if (const auto at = static_cast<size_t>(enough); at < windows.size()) {
+    head.window_99 = static_cast<double>(windows[at]);
+  }
+  for (const Index window : kMassWindows) {
+    const auto at = std::ranges::lower_bound(windows, window) - windows.begin();
+    head.window_mass.push_back(within[std::min(static_cast<size_t>(at), within.size() - 1)]);
+  }
+  return head;
+}
+
+std::vector<HeadMeasures> measure_heads(const Problem& p, const std::vector<RowChunk>& chunks,
+                                        const std::vector<std::vector<RowMeasures>>& measured,
+                                        const std::vector<double>& ranks,
+                                        const std::vector<Index>& windows) {
+  std::vector<HeadMeasures> heads;
+  for (Index h = 0; h < p.num_heads; ++h) {
+    std::vector<RowMeasures> rows;
+    for (size_t n = 0; n < chunks.size(); ++n) {
+      if (chunks[n].head == h) rows.insert(rows.end(), measured[n].begin(), measured[n].end());
+    }
+    std::vector<double> own;
+    for (size_t n = static_cast<size_t>(h); n < ranks.size();
+         n += static_cast<size_t>(p.num_heads)) {
+      own.push_back(ranks[n]);
+    }
+    heads.push_back(measure_head(rows, own, windows));
+  }
+  return heads;
 }
 
 }  // namespace
@@ -156,15 +210,18 @@ InputResult measure_input(const Problem& p, const Inputs& inputs, const InputSou
                           const JudgeSettings& settings, Context& context) {
   std::vector<RowChunk> chunks = sample_rows(p, settings.rows, settings.seed);
   std::erase_if(chunks, [](const RowChunk& chunk) { return chunk.pinned; });  // no random sample
+  const std::vector<Index> windows = window_grid(p.key_len);
   std::vector<std::vector<RowMeasures>> measured(chunks.size());
   context.arena().for_each(static_cast<Index>(chunks.size()), [&](Index n, int) {
     const auto at = static_cast<size_t>(n);
-    measured[at] = measure_chunk(p, inputs, source, chunks[at]);
+    measured[at] = measure_chunk(p, inputs, source, windows, chunks[at]);
   });
   std::vector<RowMeasures> rows;
   for (const auto& part : measured) rows.insert(rows.end(), part.begin(), part.end());
   InputResult result;
-  result.effective_rank = mean_effective_rank(p, inputs, settings.seed, context);
+  const std::vector<double> ranks = effective_ranks(p, inputs, settings.seed, context);
+  result.effective_rank = finite_mean(ranks);
+  result.heads = measure_heads(p, chunks, measured, ranks, windows);
   result.sampled_rows = static_cast<Index>(rows.size());
   if (rows.empty()) return result;
   const std::vector<double> ones(rows.size(), 1.0);

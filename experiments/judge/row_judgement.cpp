@@ -167,6 +167,7 @@ std::vector<RowJudgement> judge_rows(const Attention& attention, const Traits& t
         Eigen::Map<const Eigen::VectorXf>(row, p.value_dim).cast<double>();
     RowJudgement j;
     j.pinned = chunk.pinned;
+    j.head = h;
     j.ratio = row_ratio(expected, r, forward);
     const double norm = expected.output.row(r).norm();
     if (norm > 0) j.resolution = expected.tolerance.row(r).norm() / norm;

@@ -12,6 +12,7 @@ namespace longattn {
 /// attention with weights P, both in double.
 struct RowJudgement {
   bool pinned = false;
+  Index head = 0;
   // forward against the definition
   double ratio = 0, resolution = 0;  ///< worst |forward - o| / tolerance; |tolerance| / |o|
   // squared Euclidean norms over the value dimension

@@ -206,6 +206,7 @@ class ShardJudge {
     if (float_sum > 0) float_values /= float_sum;
     RowJudgement judged;
     judged.pinned = row.pinned;
+    judged.head = row.head;
     if (all[Sums::count] > 0) {
       all[Sums::values] /= all[Sums::sum];
       all[Sums::magnitudes] /= all[Sums::sum];

@@ -32,6 +32,12 @@ double median_coverage(Index n);
 Estimate bootstrap_ratio(std::span<const double> a, std::span<const double> b, double power,
                          std::uint64_t seed, Index resamples = 1000);
 
+/// How often a nominal 95 % interval over sampled rows holds the figure of all rows, at worst over
+/// the shipped trace and every generator, as tests/experiments/coverage_test.cpp simulates it: of
+/// all heads together, and of one head by at least kFewestHeadRows of its own rows. Where the error
+/// of a head hangs on a few rows, most samples miss them, and no interval knows of them.
+inline constexpr double kSimulatedCoverage = 0.95, kSimulatedHeadCoverage = 0.78;
+
 /// Of all rows at least this share is no worse than the worst of `sampled_rows` random ones, with a
 /// confidence of 95 %: 0.05^(1/n), because if more than a share f were worse, all n rows would have
 /// missed them with a chance below (1 - f)^n. David & Nagaraja 2003, section 7.3.

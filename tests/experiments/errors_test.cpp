@@ -100,6 +100,42 @@ TEST(JudgeErrors, OverAllRowsIsTheFrobeniusRatio) {
   EXPECT_GT(some.relative_error->high, some.relative_error->value);
 }
 
+// The same of each head, over its rows in both batch entries; and nothing where these are few.
+TEST(JudgeErrors, OfHeadsAreTheFrobeniusRatiosOfTheirRows) {
+  const Problem p = small();
+  const ProblemTensors t(p);
+  const auto window =
+      make_attention(kLongformer, p, Options(kLongformer.options, {{"window", "2"}}));
+  const auto exact = make_attention(kBlockwise, p, Options(kBlockwise.options));
+  Tensor near({2, 2, 60, 8}), full({2, 2, 60, 8});
+  Context context(1);
+  window->forward(t.inputs(), {near.mutable_view(), {}}, context);
+  exact->forward(t.inputs(), {full.mutable_view(), {}}, context);
+  const CellResult r = judge(kLongformer, {{"window", "2"}}, p, 1, 240);
+  ASSERT_EQ(r.head_errors.size(), 2u);
+  for (Index h : {0, 1}) {
+    double error2 = 0, full2 = 0;
+    for (Index b : {0, 1}) {
+      for (Index i = 0; i < 60; ++i) {
+        for (Index c = 0; c < 8; ++c) {
+          const double f = full.mutable_view().row(b, h, i)[c];
+          const double e = near.mutable_view().row(b, h, i)[c] - f;
+          error2 += e * e;
+          full2 += f * f;
+        }
+      }
+    }
+    const Estimate& error = r.head_errors[static_cast<size_t>(h)];
+    EXPECT_NEAR(error.value, std::sqrt(error2 / full2), 1e-5);
+    EXPECT_EQ(error.low, error.high) << "all rows: nothing is estimated";
+  }
+  EXPECT_NE(r.head_errors[0].value, r.head_errors[1].value);
+  const CellResult some = judge(kLongformer, {{"window", "2"}}, p, 1, 2 * kFewestHeadRows);
+  ASSERT_EQ(some.head_errors.size(), 2u);
+  EXPECT_LT(some.head_errors[0].low, some.head_errors[0].value);
+  EXPECT_TRUE(judge(kLongformer, {{"window", "2"}}, p, 1, 40).head_errors.empty());
+}
+
 // What a softmax on fewer keys loses is the lost mass times how much the lost values differ: in
 // one row with weights (1/2, 1/4, 1/4) on values (1, 5, 9) of which the first is lost,
 // 4 - 7 = 1/2 (1 - 7). Here over all rows, from the measures alone.

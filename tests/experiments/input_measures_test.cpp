@@ -7,6 +7,7 @@
 
 #include "experiments/inputs/generators.h"
 #include "experiments/judge/inputs.h"
+#include "experiments/judge/window_mass.h"
 #include "experiments/report/csv.h"
 #include "experiments/report/inputs.h"
 #include "experiments/serialize.h"
@@ -68,6 +69,57 @@ TEST(InputMeasures, OfOneKeyThatTakesAll) {
   EXPECT_NEAR(m.first_tokens_mass->value, 4.0 / n, 1e-12);
   EXPECT_EQ(m.half_mass_distance->value, 3);    // of 13 rows; 13 of the three that wrap around
   EXPECT_NEAR(*m.effective_rank, n - 1, 1e-6);  // the mean key is taken out
+  ASSERT_EQ(m.heads.size(), 1u);
+  EXPECT_EQ(*m.heads[0].window_99, 13) << "13 of 16 rows would be within 3";
+  EXPECT_NEAR(*m.heads[0].first_tokens_mass, m.first_tokens_mass->value, 1e-15);
+  EXPECT_NEAR(m.heads[0].window_mass.at(0), 1, 1e-12);
+}
+
+// Head 0 looks at the token itself, head 1 at the first one: pooled, neither would be seen.
+TEST(InputMeasures, OfHeadsAreToldApart) {
+  constexpr Index n = 64;
+  Problem p = one_head(n, n, n);
+  p.num_heads = 2;
+  Tensor queries({1, 2, n, n}), keys({1, 1, n, n});
+  for (Index i = 0; i < n; ++i) {
+    queries.floats()[i * n + i] = 50;
+    queries.floats()[(n + i) * n] = 50;
+    keys.floats()[i * n + i] = 1;
+  }
+  const InputResult m = measure(p, queries, keys);
+  ASSERT_EQ(m.heads.size(), 2u);
+  EXPECT_EQ(m.heads[0].sampled_rows, n);
+  EXPECT_EQ(*m.heads[0].window_99, 0);
+  EXPECT_NEAR(*m.heads[0].first_tokens_mass, 4.0 / n, 1e-12);
+  // Of 64 rows one may lie outside: 62 / 64 < 0.99 <= 64 / 64, and the grid has no 63.
+  EXPECT_EQ(*m.heads[1].window_99, 64);
+  EXPECT_NEAR(*m.heads[1].first_tokens_mass, 1, 1e-12);
+  EXPECT_NEAR(m.heads[1].window_mass.at(0), 17.0 / n, 1e-12) << "rows 0 to 16";
+  const InputResult read = input_from_json(to_json(m));
+  EXPECT_EQ(to_json(read), to_json(m));
+  EXPECT_EQ(read.heads[1].window_mass, m.heads[1].window_mass);
+}
+
+TEST(WindowMass, CountsBothSidesAsFarAsThereAreKeys) {
+  const Eigen::VectorXd weights{{0.1, 0.2, 0.3, 0.4}};
+  const std::vector<double> masses = masses_within(weights, 1, {0, 1, 2, 9});
+  for (const auto& [found, expected] : {std::pair(masses.at(0), 0.2),
+                                        {masses.at(1), 0.6},
+                                        {masses.at(2), 1.0},
+                                        {masses.at(3), 1.0}}) {
+    EXPECT_NEAR(found, expected, 1e-15);
+  }
+}
+
+TEST(WindowMass, GridHasTheWindowsThatAreTold) {
+  for (const Index key_len : {1, 17, 1000, 1 << 20}) {
+    const std::vector<Index> grid = window_grid(key_len);
+    EXPECT_TRUE(std::ranges::is_sorted(grid, std::less_equal{}));
+    EXPECT_GE(grid.back(), key_len - 1);
+    for (const Index window : kMassWindows) {
+      if (window < key_len) EXPECT_TRUE(std::ranges::count(grid, window) == 1) << window;
+    }
+  }
 }
 
 TEST(InputMeasures, AreTheSameForAnyNumberOfThreads) {
