@@ -9,6 +9,7 @@
 #include "experiments/exit_codes.h"
 #include "experiments/report/csv.h"
 #include "experiments/report/growth.h"
+#include "experiments/report/heads.h"
 #include "experiments/report/paper_tables.h"
 #include "experiments/results.h"
 
@@ -21,6 +22,7 @@ void print_as(const std::string& format, const RunResults& results) {
   const auto text = [&] {
     if (format == "csv") return to_csv(result_table(results));
     if (format == "samples") return to_csv(sample_table(results));
+    if (format == "heads") return to_csv(heads_table(results));
     if (format == "scaling") return to_csv(scaling_table(results));
     if (format == "json") return to_json_text(result_table(results));
     if (format == "jsonl") return to_json_lines(result_table(results));
@@ -43,8 +45,10 @@ void add_report(CLI::App& app, const Invocation&, Action& chosen) {
   command
       ->add_option(
           "--format", arguments->format,
-          "what goes to standard output: table, csv, samples, scaling, json, jsonl, md or tex")
-      ->check(CLI::IsMember({"table", "csv", "samples", "scaling", "json", "jsonl", "md", "tex"}));
+          "what goes to standard output: table, csv, samples, scaling, heads, json, jsonl, md or "
+          "tex")
+      ->check(CLI::IsMember(
+          {"table", "csv", "samples", "scaling", "heads", "json", "jsonl", "md", "tex"}));
   command->footer("Works on interrupted runs too: everything measured is in journal.jsonl.");
   command->callback([&chosen, arguments] {
     chosen = [arguments]() -> int {

@@ -91,6 +91,14 @@ Axis time_axis(const Range& seconds, double above) {
   return axis;
 }
 
+Axis count_axis(const Range& counts, double above) {
+  Axis axis = empty_or_around(counts, above);
+  decimal_tics(axis, [](double count) {
+    return count < 1 ? exact(count) : grouped(static_cast<Index>(std::round(count)));
+  });
+  return axis;
+}
+
 Axis error_axis(const Range& errors, double above) {
   Axis axis = empty_or_around(errors, above);
   decimal_tics(axis, short_error);

@@ -28,6 +28,7 @@ class Range {
 
 /// Each axis leaves `above` times the highest value free at its upper end, and a little below.
 Axis time_axis(const Range& seconds, double above);
+Axis count_axis(const Range& counts, double above);
 Axis bytes_axis(const Range& bytes, double above);
 Axis error_axis(const Range& errors, double above);
 /// Lengths where something was measured (at most about 8 written out): "512", "1k", "1M".

@@ -57,6 +57,26 @@ std::string caption(const Block& block, Plot::Kind kind) {
              elsewhere;
     case Plot::Kind::error_length:
       break;
+    case Plot::Kind::budget:
+      return fmt::format("Error against the keys scored per query, at {} tokens",
+                         grouped(block.longest())) +
+             where +
+             " Scored pairs are predicted; for patterns that depend on the content they are an "
+             "upper bound. Lines join settings that differ in one option. Crosses: what the best "
+             "choice of as many keys per row would lose, for low-rank methods the nearest weights "
+             "of their rank. On the lower edge: exact, or nothing but float32 rounding. Dashed "
+             "lines: what the mean of the values and an output of zeros lose.";
+    case Plot::Kind::pareto:
+      return "Error, time and workspace together" + where +
+             " Disc: no other setting is better in one of the three and as good in the others. "
+             "Ring: by the measured values another one is, but within the intervals it is not "
+             "decided (tied). Cross: beaten. Nothing: without an error, a time or a workspace.";
+    case Plot::Kind::heads:
+      return fmt::format("Error in each head at {} tokens", grouped(block.longest())) + where +
+             fmt::format(
+                 " With 95 % intervals over the head's own sampled queries. Dotted line: "
+                 "the error budget of {:g} (measure.error_budget).",
+                 block.error_budget);
     case Plot::Kind::error:
       std::vector<std::string> missing;
       for (const Series& series : block.series) {
@@ -65,7 +85,9 @@ std::string caption(const Block& block, Plot::Kind kind) {
         if (!priced && !is_null_baseline(series.variant)) missing.push_back(series.label);
       }
       return fmt::format("Error against time at {} tokens", grouped(block.longest())) + where +
-             " Lower and further left is better. On the lower edge: exact, or nothing but float32 "
+             " Lower and further left is better. Open markers: beaten, another setting is nowhere "
+             "worse in error, time and workspace and surely better in one. On the lower edge: "
+             "exact, or nothing but float32 "
              "rounding. Dashed lines: what the mean of the values and an output of zeros lose." +
              (missing.empty() ? "" : " Without a time or an error: " + listed(missing) + ".");
   }

@@ -4,58 +4,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "experiments/report/judgements.h"
+#include "experiments/report/table_row.h"
 #include "experiments/report/text.h"
 
 namespace longattn {
 namespace {
 
-// One row under construction; the first row of all gives the columns their names.
-class Row {
- public:
-  void add(std::string name, Field value) {
-    names.push_back(std::move(name));
-    values.push_back(std::move(value));
-  }
-  void add_optional(std::string name, const std::optional<double>& value) {
-    add(std::move(name), value ? Field(*value) : Field());
-  }
-  void add_bytes(std::string name, const std::optional<double>& value) {
-    const bool whole = value && std::abs(*value) < 0x1p53 && std::floor(*value) == *value;
-    if (!whole) return add_optional(std::move(name), value);
-    add(std::move(name), static_cast<Index>(*value));
-  }
-  void add_interval(const std::string& name, const std::optional<Estimate>& estimate) {
-    const auto part = [&](double Estimate::*member) {
-      return estimate ? Field((*estimate).*member) : Field();
-    };
-    add(name, part(&Estimate::value));
-    add(name + "_low", part(&Estimate::low));
-    add(name + "_high", part(&Estimate::high));
-  }
-
-  std::vector<std::string> names;
-  std::vector<Field> values;
-};
-
-void add_problem(const Cell& cell, Row& row) {
-  const Problem& problem = cell.problem;
-  row.add("input", cell.input.label);
-  row.add("batch", problem.batch);
-  row.add("num_heads", problem.num_heads);
-  row.add("num_kv_heads", problem.num_kv_heads);
-  row.add("query_len", problem.query_len);
-  row.add("key_len", problem.key_len);
-  row.add("head_dim", problem.head_dim);
-  row.add("value_dim", problem.value_dim);
-  row.add("dtype", std::string(to_string(problem.dtype)));
-  row.add("causal", problem.mask.causal);
-  row.add("scale", problem.effective_scale());
-  row.add("threads", Index{cell.threads});
-}
-
-void add_costs(const CellResult& result, Row& row) {
+void add_costs(const CellResult& result, TableRow& row) {
   const auto& time = result.time_s;
   row.add("time_median_s", time ? Field(time->value) : Field());
   row.add("time_low_s", time ? Field(time->low) : Field());
@@ -71,7 +30,7 @@ void add_costs(const CellResult& result, Row& row) {
   row.add_optional("scored_pairs", result.scored_pairs);
 }
 
-void add_errors(const CellResult& result, Row& row) {
+void add_errors(const CellResult& result, TableRow& row) {
   row.add_interval("relative_error", result.relative_error);
   row.add_interval("own_relative_error", result.own_relative_error);
   row.add_optional("relative_error_floor", result.relative_error_floor);
@@ -125,14 +84,29 @@ std::string spaced(const std::vector<double>& values) {
   return text;
 }
 
-Row make_row(const RunResults& results, const CellResult& result, const NamesOfRun& names) {
-  Row row;
+using Standings = std::map<const CellResult*, Standing>;
+
+Standings standings_of(const RunResults& results) {
+  Standings found;
+  for (const Block& block : arrange(results)) {
+    for (const Index length : block.lengths) {
+      for (const auto& [series, result, standing] : standings(block, length)) {
+        found[result] = standing;
+      }
+    }
+  }
+  return found;
+}
+
+TableRow make_row(const RunResults& results, const CellResult& result, const NamesOfRun& names,
+                  const Standings& standings) {
+  TableRow row;
   row.add("cell_id", result.cell.id);
   row.add("variant", result.cell.variant);
   row.add("status", std::string(to_string(result.status)));
   row.add("reason", result.reason.empty() ? Field() : Field(result.reason));
   row.add("remark", result.cell.remark.empty() ? Field() : Field(result.cell.remark));
-  add_problem(result.cell, row);
+  row.add_problem(result.cell);
   for (const std::string& name : names.options) {
     const auto option =
         std::ranges::find(result.cell.options, name, &std::pair<std::string, std::string>::first);
@@ -147,14 +121,17 @@ Row make_row(const RunResults& results, const CellResult& result, const NamesOfR
   for (const std::string& name : names.figures) add_figure("plan.", name, result.figures);
   for (const std::string& name : names.measured) add_figure("measured.", name, result.measured);
   add_errors(result, row);
+  const auto standing = standings.find(&result);
+  row.add("pareto",
+          standing == standings.end() ? Field() : Field(std::string(to_string(standing->second))));
   row.add("command", repeat_command(results, result.cell));
   row.add("schema_version", kResultsSchema);
   return row;
 }
 
-Row make_input_row(const Cell& cell, const InputResult& input) {
-  Row row;
-  add_problem(cell, row);
+TableRow make_input_row(const Cell& cell, const InputResult& input) {
+  TableRow row;
+  row.add_problem(cell);
   row.add("generator", cell.input.is_trace() ? Field() : Field(cell.input.generator));
   row.add("target", input.target.empty() ? Field() : Field(input.target));
   row.add_optional("asked", input.asked);
@@ -221,9 +198,10 @@ std::string dumped(const Json& value, int indent) {
 ResultTable result_table(const RunResults& results) {
   const NamesOfRun names(results);
   ResultTable table;
-  table.columns = make_row(results, CellResult{}, names).names;
+  const Standings standings = standings_of(results);
+  table.columns = make_row(results, CellResult{}, names, standings).names;
   for (const CellResult& result : results.cells) {
-    table.rows.push_back(make_row(results, result, names).values);
+    table.rows.push_back(make_row(results, result, names, standings).values);
   }
   return table;
 }

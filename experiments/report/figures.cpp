@@ -29,7 +29,7 @@ void add_curve(Figure& figure, const std::string& curve) {
 
 void add_curve(Figure& figure, const Series& series, const char* mark, const std::string& columns) {
   const Look style = look(series);
-  const bool open = std::string_view(mark) == "open";
+  const bool open = std::string_view(mark) != "point";
   const std::string title = add_to_key(figure, series, open);
   add_curve(figure,
             fmt::format("'{}.tsv' using (pick({}, '{}')):{} lc rgb '{}' pt {}{} {}", figure.name,
@@ -74,6 +74,12 @@ Figure make_figure(const Block& block, Plot::Kind kind, const std::string& name)
       return length_figure(block, std::move(figure));
     case Plot::Kind::error:
       return trade_off_figure(block, std::move(figure));
+    case Plot::Kind::budget:
+      return budget_figure(block, std::move(figure));
+    case Plot::Kind::pareto:
+      return pareto_figure(block, std::move(figure));
+    case Plot::Kind::heads:
+      return heads_figure(block, std::move(figure));
   }
   return figure;
 }

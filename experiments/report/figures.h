@@ -46,5 +46,11 @@ double on_axis(const Axis& axis, double value);
 Figure length_figure(const Block& block, Figure figure);
 /// Error against time at the longest length.
 Figure trade_off_figure(const Block& block, Figure figure);
+/// Error against the keys that a query is scored with, at the longest length.
+Figure budget_figure(const Block& block, Figure figure);
+/// What is on the Pareto front of error, time and workspace at each length.
+Figure pareto_figure(const Block& block, Figure figure);
+/// Error in each head at the longest length.
+Figure heads_figure(const Block& block, Figure figure);
 
 }  // namespace longattn

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "experiments/report/growth.h"
+#include "experiments/report/heads.h"
 #include "experiments/report/judgements.h"
 #include "experiments/report/text.h"
 
@@ -141,9 +142,9 @@ std::string exact_sentence(const Block& block) {
   for (const Series& series : block.series) {
     bool judged = false, ok = true;
     for (const CellResult* result : series.cells) {
-      if (!result->declared_exact || !result->implementation_ratio) continue;
+      if (!result->implementation_ratio) continue;
       judged = true;
-      ok = ok && *result->implementation_ratio <= 1;
+      ok = ok && result->declared_exact && *result->implementation_ratio <= 1;
       if (ok) worst = std::max(worst, *result->implementation_ratio);
     }
     if (judged && ok) conforming.push_back(series.label);
@@ -174,11 +175,9 @@ std::vector<std::string> plan_sentences(const Block& block) {
 }  // namespace
 
 std::vector<Finding> findings(const Block& block) {
-  std::vector<Finding> found = {{useless_sentence(block), true},
-                                {baseline_sentence(block)},
-                                {fastest_sentence(block)},
-                                {equal_error_sentence(block)},
-                                {own_error_sentence(block)}};
+  std::vector<Finding> found = {{useless_sentence(block), true}, {baseline_sentence(block)},
+                                {fastest_sentence(block)},       {equal_error_sentence(block)},
+                                {heads_sentence(block)},         {own_error_sentence(block)}};
   const auto add = [&](std::vector<std::string> sentences) {
     for (std::string& sentence : sentences) found.push_back({std::move(sentence)});
   };

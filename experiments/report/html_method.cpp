@@ -61,7 +61,16 @@ softmax on fewer keys <var>o</var> − <var>f</var> = lost mass × (mean kept va
 relative error over the root mean square of the lost mass: how much the lost values differ.</dd>
 <dt>Oracle, regret</dt>
 <dd>The relative error of a softmax over as many keys per row as the variant weighs, but those with the largest weights
-in full attention. Regret is what choosing other keys costs: relative error − oracle.</dd>
+in full attention. Regret is what choosing other keys costs: relative error − oracle. For
+<code>linformer</code> the oracle is <code>low_rank_oracle</code>, the nearest weights of the same rank
+(<var>k</var> = <code>projected_len</code>), where the run has that cell.</dd>
+<dt>Heads</dt>
+<dd>What each query head does in full attention, over its sampled rows: entropy, weight on the first four tokens (a
+<em>sink</em> where it is large) and within so many tokens on each side, the window that holds 99 % of the weight of
+the mean row (the next one of eight per doubling), and the effective rank of its scores. The error of a head is the
+relative error over its own rows; with fewer than 32 of them none is told. A head is served by the setting with the
+shortest forward pass, over all heads, among those whose whole interval in this head is within
+<code>measure.error_budget</code>.</dd>
 <dt>TV, KL, recall, entropy</dt>
 <dd>Means over rows of ½ Σ |<var>W</var> − <var>P</var>| and Σ <var>W</var> log(<var>W</var>/<var>P</var>) with <var>P</var>
 of full attention; the share of a row’s 16 heaviest keys that get a weight; − Σ <var>P</var> log <var>P</var> in nats
@@ -73,7 +82,8 @@ of full attention; the share of a row’s 16 heaviest keys that get a weight; �
 <dd>An error counts as at most so much when its whole interval is. Crossover: the first length from which on the
 intervals of the costs are apart; between it and the last length where the other one is cheaper the point of equal
 cost is read off a straight line in log-log scale. A setting is beaten when another one is nowhere worse in error, time
-and workspace, and apart from it in one of them.</dd>
+and workspace, and apart from it in one of them; tied when another one is nowhere worse by the measured values, but
+not apart from it in any; else on the front. Null baselines take no part.</dd>
 <dt>Inputs</dt>
 <dd>What full attention does on the input, over sampled rows: the entropy of a row's weights (of uniform
 rows beside it), the deviation of its scores, the distance within which half of its weight lies (median), the

@@ -17,12 +17,12 @@ namespace {
 
 using Found = std::pair<const Series*, const CellResult*>;
 
-// Those with a time and an error at the longest length; null baselines and oracles of no use are
-// left to the reader.
-std::vector<Found> judged_at_longest(const Block& block) {
+// Those with a time and an error at this length; null baselines and oracles of no use are left to
+// the reader.
+std::vector<Found> judged_at(const Block& block, Index length) {
   std::vector<Found> found;
   for (const Series& series : block.series) {
-    const CellResult* result = at_length(series, block.longest());
+    const CellResult* result = at_length(series, length);
     if (result == nullptr || is_null_baseline(series.variant)) continue;
     if (result->status == Status::ok && result->time_s && result->relative_error) {
       found.emplace_back(&series, result);
@@ -87,14 +87,18 @@ std::string crossover_sentence(const Block& block, std::string_view reference, c
 }  // namespace
 
 std::string equal_error_sentence(const Block& block) {
-  const std::vector<Found> found = judged_at_longest(block);
+  const std::vector<Found> found = judged_at(block, block.longest());
   const bool approximate =
       std::ranges::any_of(found, [](const Found& f) { return !f.second->declared_exact; });
   if (!approximate) return "";
-  constexpr std::array kErrors = {0.3, 0.1, 0.03, 0.01};
+  std::vector<double> errors = {0.3, 0.1, 0.03, 0.01};
+  if (std::ranges::find(errors, block.error_budget) == errors.end()) {
+    errors.push_back(block.error_budget);
+    std::ranges::sort(errors, std::greater{});
+  }
   // Errors of one answer stand together: the smallest says most.
   std::vector<std::pair<std::string, double>> answers;
-  for (double error : kErrors) {
+  for (double error : errors) {
     const Found* cheapest = nullptr;
     for (const Found& f : found) {
       if (f.second->relative_error->high > error) continue;
@@ -112,7 +116,7 @@ std::string equal_error_sentence(const Block& block) {
   }
   std::vector<std::string> parts;
   for (const auto& [answer, error] : answers) {
-    parts.push_back(fmt::format("{} %: {}", exact(100 * error), answer));
+    parts.push_back(fmt::format("{:.3g} %: {}", 100 * error, answer));
   }
   return fmt::format("The cheapest way at {} tokens to a relative error of at most {}.",
                      grouped(block.longest()), fmt::join(parts, "; "));
@@ -132,17 +136,59 @@ std::vector<std::string> crossover_sentences(const Block& block) {
   return sentences;
 }
 
-std::string pareto_sentence(const Block& block) {
-  std::vector<Found> found = judged_at_longest(block);
+std::string_view to_string(Standing standing) {
+  constexpr std::array<std::string_view, 3> kNames = {"front", "tied", "beaten"};
+  return kNames[static_cast<size_t>(standing)];
+}
+
+std::vector<SeriesStanding> standings(const Block& block, Index length) {
+  std::vector<Found> found = judged_at(block, length);
   std::erase_if(found, [](const Found& f) { return !f.second->workspace_bytes; });
-  if (found.size() < 3) return "";
   std::vector<Costs> costs;
   for (const auto& [series, result] : found) {
     costs.push_back({*result->relative_error, *result->time_s, exactly(*result->workspace_bytes)});
   }
-  const std::vector<Standing> standings = pareto(costs);
+  const std::vector<Standing> all = pareto(costs);
+  std::vector<SeriesStanding> stand;
+  for (size_t n = 0; n < found.size(); ++n) {
+    stand.push_back({found[n].first, found[n].second, all[n]});
+  }
+  return stand;
+}
+
+TextTable pareto_overview(const Block& block) {
+  TextTable table;
+  table.name =
+      "Error, time and workspace together, by length: on the front, tied with it within the "
+      "intervals, or beaten by another setting";
+  table.heads = {"variant"};
+  std::map<const Series*, std::vector<std::string>> rows;
+  for (const Index length : block.lengths) {
+    table.heads.push_back(grouped(length));
+    const std::vector<SeriesStanding> found = standings(block, length);
+    if (found.size() < 2) continue;
+    for (const auto& [series, result, standing] : found) {
+      auto& row = rows[series];
+      row.resize(table.heads.size() - 2, "–");
+      row.emplace_back(to_string(standing));
+    }
+  }
+  for (const Series& series : block.series) {  // in their own order
+    const auto found = rows.find(&series);
+    if (found == rows.end()) continue;
+    std::vector<std::string> row = {series.label};
+    row.insert(row.end(), found->second.begin(), found->second.end());
+    row.resize(table.heads.size(), "–");
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+std::string pareto_sentence(const Block& block) {
+  const std::vector<SeriesStanding> found = standings(block, block.longest());
+  if (found.size() < 3) return "";
   std::map<Standing, std::vector<std::string>> names;
-  for (size_t n = 0; n < found.size(); ++n) names[standings[n]].push_back(found[n].first->label);
+  for (const auto& [series, result, standing] : found) names[standing].push_back(series->label);
   const auto joined = [&](Standing standing) {
     return fmt::format("{}", fmt::join(names[standing], ", "));
   };
@@ -168,7 +214,7 @@ std::string pareto_sentence(const Block& block) {
 
 std::string useless_sentence(const Block& block) {
   std::vector<std::string> names;
-  for (const auto& [series, result] : judged_at_longest(block)) {
+  for (const auto& [series, result] : judged_at(block, block.longest())) {
     if (result->declared_exact || !result->mean_value_error) continue;
     if (result->relative_error->high < *result->mean_value_error) continue;
     names.push_back(
@@ -176,7 +222,7 @@ std::string useless_sentence(const Block& block) {
   }
   if (names.empty()) return "";
   double mean = 0;
-  for (const auto& [series, result] : judged_at_longest(block)) {
+  for (const auto& [series, result] : judged_at(block, block.longest())) {
     mean = result->mean_value_error.value_or(mean);
   }
   return fmt::format(

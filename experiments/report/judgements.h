@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "experiments/judge/pareto.h"
 #include "experiments/report/layout.h"
+#include "experiments/report/text_table.h"
 
 namespace longattn {
 
@@ -16,6 +18,20 @@ std::string equal_error_sentence(const Block& block);
 
 /// From which length on each is faster than `full` and than `blockwise`, and takes less workspace.
 std::vector<std::string> crossover_sentences(const Block& block);
+
+/// How each setting that has an error, a time and a workspace at a length stands to the others
+/// there. Null baselines are left out: what looks at no key is cheap and of no use.
+struct SeriesStanding {
+  const Series* series;
+  const CellResult* result;
+  Standing standing;
+};
+std::vector<SeriesStanding> standings(const Block& block, Index length);
+/// "front", "tied", "beaten".
+std::string_view to_string(Standing standing);
+
+/// A row per setting, a column per length: its standing there.
+TextTable pareto_overview(const Block& block);
 
 /// Which settings no other one is better than in error, time and workspace together, at the longest
 /// length at which all three are known.

@@ -48,8 +48,14 @@ Block& find_block(std::vector<Block>& blocks, const RunResults& results, const C
   for (Block& block : blocks) {
     if (std::tie(block.input, block.problem) == std::tie(input, problem)) return block;
   }
-  return blocks.emplace_back(
-      Block{input, problem, {}, {}, results.time_limit_s, results.memory_limit_bytes});
+  return blocks.emplace_back(Block{input,
+                                   problem,
+                                   {},
+                                   {},
+                                   results.time_limit_s,
+                                   results.memory_limit_bytes,
+                                   results.error_budget,
+                                   {}});
 }
 
 Series& find_series(Block& block, const std::string& label, const Cell& cell) {
@@ -82,6 +88,20 @@ class Numbering {
   std::map<std::string, std::vector<std::string>> settings_;
 };
 
+// An input is measured once for all numbers of threads.
+void find_inputs(const RunResults& results, Block& block) {
+  for (const InputResult& input : results.inputs) {
+    const auto found = std::ranges::find(results.cells, input.cell_id,
+                                         [](const CellResult& r) { return r.cell.id; });
+    if (found == results.cells.end()) continue;
+    Cell cell = found->cell;
+    cell.threads = block.series.front().cells.front()->cell.threads;
+    if (one_line(cell.input.label) == block.input && problem_text(cell) == block.problem) {
+      block.inputs.emplace_back(cell.problem.key_len, &input);
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Block> arrange(const RunResults& results) {
@@ -101,8 +121,16 @@ std::vector<Block> arrange(const RunResults& results) {
     std::ranges::sort(block.lengths);
     block.lengths.erase(std::unique(block.lengths.begin(), block.lengths.end()),
                         block.lengths.end());
+    find_inputs(results, block);
   }
   return blocks;
+}
+
+const InputResult* input_at(const Block& block, Index length) {
+  for (const auto& [at, input] : block.inputs) {
+    if (at == length) return input;
+  }
+  return nullptr;
 }
 
 const CellResult* at_length(const Series& series, Index length) {

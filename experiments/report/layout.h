@@ -26,6 +26,8 @@ struct Block {
   std::vector<Series> series;
   std::vector<Index> lengths;  ///< ascending
   std::optional<double> time_limit_s, memory_limit_bytes;
+  double error_budget = 0.01;
+  std::vector<std::pair<Index, const InputResult*>> inputs;  ///< by length, where it was measured
 
   Index longest() const { return lengths.back(); }
 };
@@ -36,6 +38,8 @@ std::string problem_text(const Cell& cell);
 /// The cells in plan order, arranged for reading. Points into `results`.
 std::vector<Block> arrange(const RunResults& results);
 
+/// What full attention does on the block's input at a length, or nullptr.
+const InputResult* input_at(const Block& block, Index length);
 /// The cell of a series at a length, or nullptr.
 const CellResult* at_length(const Series& series, Index length);
 /// The cell of `full` at a length that has a time, or nullptr.

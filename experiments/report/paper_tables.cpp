@@ -7,6 +7,8 @@
 
 #include "experiments/report/columns.h"
 #include "experiments/report/findings.h"
+#include "experiments/report/heads.h"
+#include "experiments/report/judgements.h"
 #include "experiments/report/text.h"
 
 namespace longattn {
@@ -158,6 +160,7 @@ std::string markdown_report(const RunResults& results, const std::vector<Block>&
       text += finding.alarm ? fmt::format("- **{}**\n", sentence) : fmt::format("- {}\n", sentence);
     }
     text += "\n" + markdown_table(block) + "\n";
+    text += markdown_table(pareto_overview(block)) + markdown_table(heads_overview(block));
   }
   text += markdown_failures(results);
   return text + fmt::format("Medians with half of their 95 % interval. Repeat it with:\n\n    {}\n",
@@ -171,7 +174,14 @@ std::string latex_tables(const RunResults& results, const std::vector<Block>& bl
       "% letters that pdfLaTeX's fonts have not. Written by longattn.\n"
       "% Repeat it with: " +
       one_line(results.command) + "\n\n";
-  for (const Block& block : blocks) text += LatexTables(results, block).text();
+  for (const Block& block : blocks) {
+    text += LatexTables(results, block).text();
+    for (TextTable table : {pareto_overview(block), heads_overview(block)}) {
+      table.name = fmt::format("{}: {} ({}). {}", results.experiment, block.input, block.problem,
+                               table.name);
+      text += latex_table(table);
+    }
+  }
   for (const CellResult& result : results.cells) {
     if (result.status == Status::ok) continue;
     text += fmt::format("% No result: {}, {}, {} tokens: {}\n", one_line(result.cell.input.label),

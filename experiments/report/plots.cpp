@@ -28,7 +28,9 @@ size_t key_columns(const Figure& figure) {
   size_t longest = 1;
   for (const auto& entry : figure.plot.key) longest = std::max(longest, display_width(entry.label));
   longest = std::min(longest, kKeyLabel);
-  return std::clamp<size_t>(kPictureWidth / (longest * 8 + 80), 1,
+  // gnuplot lets the columns be as wide as the plot, and drops what does not fit.
+  constexpr size_t kCharacter = 9, kSample = 50, kNumber = 4;
+  return std::clamp<size_t>(kPlotWidth / ((longest + kNumber) * kCharacter + kSample), 1,
                             std::max<size_t>(figure.plot.key.size(), 1));
 }
 
@@ -64,6 +66,7 @@ std::string script(const Figure& figure) {
       R"(# Draws {name}.svg and {name}.pdf from {name}.tsv: gnuplot {name}.gp
 # All names are in the data file, where gnuplot takes them literally. Rows marked `point` were
 # measured; `open` ones have no result, and their marker stands at a limit or at the upper edge.
+# `beaten` and `tied`: measured, and not on the Pareto front.
 reset session
 set encoding utf8
 set datafile separator "	"
@@ -160,7 +163,8 @@ std::vector<Plot> draw_plots(const std::vector<Block>& blocks, const std::string
     for (const auto& [kind, name] :
          {std::pair(Plot::Kind::time, "time"), std::pair(Plot::Kind::workspace, "workspace"),
           std::pair(Plot::Kind::error_length, "error-length"),
-          std::pair(Plot::Kind::error, "error")}) {
+          std::pair(Plot::Kind::error, "error"), std::pair(Plot::Kind::budget, "error-budget"),
+          std::pair(Plot::Kind::pareto, "pareto"), std::pair(Plot::Kind::heads, "error-heads")}) {
       Figure figure = make_figure(blocks[n], kind, name + number);
       if (figure.curves.empty()) continue;
       figure.plot.block = n;

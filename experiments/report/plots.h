@@ -16,12 +16,12 @@ inline constexpr int kPlotHeight = kPictureHeight - kMarginTop - kMarginBottom;
 
 /// One drawn figure.
 struct Plot {
-  enum class Kind { time, workspace, error_length, error };
+  enum class Kind { time, workspace, error_length, error, budget, pareto, heads };
   struct KeyEntry {
     size_t number;
     std::string label;
     Look look;
-    bool open;  ///< it has only failures in this figure
+    bool open;  ///< it has no filled marker in this figure
   };
   Kind kind = Kind::time;
   size_t block = 0;           ///< number of the block it shows
@@ -30,10 +30,11 @@ struct Plot {
   std::string caption;        ///< what it shows, one paragraph of text
 };
 
-/// Draws, per block, time, workspace and error against length, and error against time at the
-/// longest length, as far as anything was measured: writes
-/// `<folder>/plots/<name>.{svg,pdf,gp,tsv}`, where the name is time, workspace, error-length or
-/// error, and a number when there are several blocks. Scripts hold numbers only; every text of the
+/// Draws, per block, time, workspace and error against length; at the longest length error against
+/// time, against keys per query and in each head; and who is on the Pareto front at each length; as
+/// far as anything was measured: writes `<folder>/plots/<name>.{svg,pdf,gp,tsv}`, where the name is
+/// time, workspace, error-length, error, error-budget, error-heads or pareto, and a number when
+/// there are several blocks. Scripts hold numbers only; every text of the
 /// user is in the data file. Files appear complete or not at all. Throws IoError (run_gnuplot, or a
 /// file that cannot be written). About 0.2 s each.
 std::vector<Plot> draw_plots(const std::vector<Block>& blocks, const std::string& folder);

@@ -10,6 +10,7 @@
 #include "core/io/file.h"
 #include "experiments/report/csv.h"
 #include "experiments/report/growth.h"
+#include "experiments/report/heads.h"
 #include "experiments/report/html.h"
 #include "experiments/report/paper_tables.h"
 #include "experiments/report/tables.h"
@@ -30,6 +31,8 @@ void write_report(const RunResults& results, const std::string& folder) {
   parts.blocks = arrange(results);
   write_text(folder + "/results.csv", parts.csv);
   if (!results.inputs.empty()) write_text(folder + "/inputs.csv", to_csv(inputs_table(results)));
+  const ResultTable heads = heads_table(results);
+  if (!heads.rows.empty()) write_text(folder + "/heads.csv", to_csv(heads));
   write_text(folder + "/scaling.csv", to_csv(scaling_table(results)));
   write_text(folder + "/results.jsonl", to_json_lines(table));
   write_text(folder + "/samples.csv", to_csv(sample_table(results)));

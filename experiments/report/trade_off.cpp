@@ -5,6 +5,7 @@
 
 #include "experiments/report/captions.h"
 #include "experiments/report/figures.h"
+#include "experiments/report/judgements.h"
 #include "experiments/report/looks.h"
 #include "experiments/report/tags.h"
 #include "experiments/report/text.h"
@@ -16,6 +17,7 @@ struct Offer {
   const Series* series;
   Estimate time, error;
   bool exact;  // or nothing but rounding: no place on a logarithmic axis
+  bool beaten = false;
 };
 
 std::vector<Offer> offers_of(const Block& block) {
@@ -25,6 +27,11 @@ std::vector<Offer> offers_of(const Block& block) {
     if (result == nullptr || !result->time_s || !result->relative_error) continue;
     const Estimate& error = *result->relative_error;
     offers.push_back({&series, *result->time_s, error, !above_rounding(*result)});
+  }
+  for (const auto& [series, result, standing] : standings(block, block.longest())) {
+    for (Offer& offer : offers) {
+      if (offer.series == series) offer.beaten = standing == Standing::dominated;
+    }
   }
   std::ranges::stable_sort(offers, {}, [](const Offer& offer) { return offer.time.value; });
   return offers;
@@ -53,10 +60,11 @@ Figure trade_off_figure(const Block& block, Figure figure) {
   figure.data = data_header("time_s\tlow_s\thigh_s\trelative_error\tlow\thigh");
   std::vector<Tag> points, lines;
   for (const Offer& offer : offers) {
-    const auto& [series, time, error, is_exact] = offer;
+    const auto& [series, time, error, is_exact, beaten] = offer;
+    const char* const mark = beaten ? "beaten" : "point";
     const bool null = is_null_baseline(series->variant);
     const auto inside = [&](double value) { return std::max(value, y.low); };
-    figure.data += data_row(block, *series, block.longest(), null ? "line" : "point", time.value,
+    figure.data += data_row(block, *series, block.longest(), null ? "line" : mark, time.value,
                             {time.value, time.low, time.high, inside(error.value),
                              inside(error.low), inside(error.high)});
     const auto up = [&, is_exact = is_exact](double value) {
@@ -71,7 +79,7 @@ Figure trade_off_figure(const Block& block, Figure figure) {
                                     add_to_key(figure, *series)));
       lines.push_back(tag);
     } else {
-      add_curve(figure, *series, "point", "10:8:9:11:12 with xyerrorbars");
+      add_curve(figure, *series, mark, "10:8:9:11:12 with xyerrorbars");
       points.push_back(tag);
     }
   }

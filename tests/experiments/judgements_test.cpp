@@ -69,5 +69,23 @@ TEST(Judgements, NameWhatIsOffTheParetoFront) {
   EXPECT_THAT(text, HasSubstr("somewhere better than slow; than none of the other 2"));
 }
 
+// Two settings that differ within their intervals are tied, at the length where they do.
+TEST(Judgements, ListTheParetoFrontByLength) {
+  RunResults results = three_lengths();
+  CellResult twin = results.cells[7];  // fast at 2,048, by the values a little worse
+  twin.cell.variant = "twin";
+  twin.time_s->value *= 1.01;
+  results.cells.push_back(twin);
+  const Block block = arrange(results)[0];
+  const TextTable table = pareto_overview(block);
+  using ::testing::ElementsAre;
+  EXPECT_THAT(table.heads, ElementsAre("variant", "512", "1,024", "2,048"));
+  ASSERT_EQ(table.rows.size(), 4u);
+  EXPECT_THAT(table.rows[0], ElementsAre("full", "front", "front", "front"));
+  EXPECT_THAT(table.rows[1], ElementsAre("fast", "beaten", "beaten", "front"));
+  EXPECT_THAT(table.rows[2], ElementsAre("slow", "beaten", "beaten", "beaten"));
+  EXPECT_THAT(table.rows[3], ElementsAre("twin", "–", "–", "tied"));
+}
+
 }  // namespace
 }  // namespace longattn

@@ -78,6 +78,8 @@ void add_errors(const Behaviour& behaviour, bool trace, double n, CellResult& re
   result.row_error_median = around(error * 0.9, 0.03);
   result.row_error_worst = error * 2.6;
   result.max_abs_error = error * 1.4;
+  for (int head = 0; head < 8; ++head)
+    result.head_errors.push_back(around(error * (1 + head), 0.1));
   if (behaviour.variant != "zero") {
     result.captured_mass = Estimate{behaviour.mass, behaviour.mass * 0.99, behaviour.mass};
   }
@@ -104,7 +106,9 @@ CellResult make_cell(const Behaviour& behaviour, const std::string& input, Index
   result.heap_peak_bytes = *result.workspace_bytes + 2048;
   result.rss_peak_bytes = *result.workspace_bytes + (4 << 20);
   result.flops = 256 * n * n;
-  result.scored_pairs = 8 * n * n / 2;
+  const bool window = behaviour.variant == "longformer";
+  result.scored_pairs = window ? 8 * n * std::stod(behaviour.options[0].second) : 8 * n * n / 2;
+  if (behaviour.variant == "zero") result.scored_pairs = 0;
   result.declared_exact = behaviour.exact;
   result.causal_sees_future = 0;
   result.growth_time = behaviour.growth_time;
