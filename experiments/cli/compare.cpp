@@ -5,6 +5,8 @@
 #include <memory>
 
 #include "core/error.h"
+#include "core/io/text.h"
+#include "experiments/ab_run.h"
 #include "experiments/cli/commands.h"
 #include "experiments/exit_codes.h"
 #include "experiments/report/comparison.h"
@@ -14,14 +16,31 @@ namespace longattn {
 namespace {
 
 struct CompareArguments {
-  std::string before, after;
+  std::string first, second, config;  // the last of --ab alone, which compares programs
+  bool ab = false;
+  AbOrders orders;
   CompareSettings settings;
   bool json = false;
 };
 
+AbResults results_of(const CompareArguments& arguments) {
+  AbOrders orders = arguments.orders;
+  if (!arguments.ab) {
+    if (!arguments.config.empty() || !orders.overrides.empty()) {
+      throw OptionError("compare: a config and --set are for --ab; folders are measured already");
+    }
+    return {results_from_folder(arguments.first), results_from_folder(arguments.second)};
+  }
+  if (arguments.config.empty()) {
+    throw OptionError("compare --ab: expected two programs and a config file");
+  }
+  orders.programs = {arguments.first, arguments.second};
+  orders.config = arguments.config;
+  return run_ab(orders);
+}
+
 int compare(const CompareArguments& arguments) {
-  const RunResults before = results_from_folder(arguments.before);
-  const RunResults after = results_from_folder(arguments.after);
+  const auto [before, after] = results_of(arguments);
   const Comparison comparison = compare_runs(before, after, arguments.settings);
   if (comparison.cells.empty()) {
     throw OptionError(fmt::format(
@@ -40,8 +59,26 @@ void add_compare(CLI::App& app, const Invocation&, Action& chosen) {
   CLI::App* command = app.add_subcommand(
       "compare", "Hold a run against an earlier one: faster, slower, equivalent or no evidence");
   auto arguments = std::make_shared<CompareArguments>();
-  command->add_option("first", arguments->before, "folder of the run to compare with")->required();
-  command->add_option("second", arguments->after, "folder of the run that is judged")->required();
+  command
+      ->add_option("first", arguments->first,
+                   "folder of the run to compare with; with --ab a longattn program")
+      ->required();
+  command
+      ->add_option("second", arguments->second,
+                   "folder of the run that is judged; with --ab another program")
+      ->required();
+  command->add_option("config", arguments->config, "with --ab: the experiment to measure");
+  CLI::Option* ab =
+      command->add_flag("--ab", arguments->ab,
+                        "measure two builds in turn, round by round: compare --ab OLD NEW CONFIG");
+  command->add_option("--rounds", arguments->orders.rounds, "of each program (default 9)")
+      ->check(CLI::Range(Index{1}, Index{1000}))
+      ->needs(ab);
+  command
+      ->add_option("--output", arguments->orders.folder,
+                   "new folder for what they measure (default: results/ab/<time>)")
+      ->needs(ab);
+  add_set_option(*command, arguments->orders.overrides);
   command
       ->add_option("--alpha", arguments->settings.alpha,
                    "chance of any false alarm among all cells (default 0.05)")
@@ -54,6 +91,10 @@ void add_compare(CLI::App& app, const Invocation&, Action& chosen) {
   command->footer(
       "Cells match by variant, options, problem, input, seed and threads. Times are judged on the\n"
       "medians of rounds; errors, workspace and status, which do not vary, are compared exactly.\n"
+      "Two runs one after the other differ by what happened to the machine in between; for close\n"
+      "calls --ab measures both builds in turn and judges by the same tests. A program is any "
+      "build\n"
+      "of longattn, or a tool made of it; both must know the variants of the config.\n"
       "Exit code 0: no regression; 3: a cell is slower, larger, more wrong or no longer ok.");
   command->callback([&chosen, arguments] { chosen = [arguments] { return compare(*arguments); }; });
 }

@@ -166,6 +166,7 @@ void add_run(CLI::App& app, const Invocation& invocation, Action& chosen) {
       "once.\n"
       "--resume refuses another build or machine, a changed config or trace.\n"
       "The table goes to standard output, progress to standard error.\n"
+      "What is found of a variant, also what the table marks with !, is a result and no failure.\n"
       "Exit code 0: every cell is ok, skipped or unsupported; 1: some cell failed;\n"
       "74: a file could not be written, or the plots could not be drawn (the rest is there);\n"
       "75: another run writes to the folder; 130, 143, 129: ended by ctrl-C, SIGTERM, SIGHUP.");

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/random.h"
@@ -190,6 +191,110 @@ TEST(CompareCommand, EndsWithThreeOnlyWhenSomethingGotWorse) {
   const CommandResult strangers = run_command({"compare", first, other});
   EXPECT_EQ(strangers.code, kExitUsage);
   EXPECT_THAT(strangers.err, HasSubstr("no cell occurs in both runs (3 and 0 cells)"));
+}
+
+// A build that measures nothing: each round it hands out a run that was made beforehand, and notes
+// that it was called.
+std::string fake_build(const TemporaryFolder& folder, const std::string& name, std::uint64_t seed,
+                       double factor, Index rounds) {
+  const std::string program = folder / name;
+  std::filesystem::create_directory(program + ".rounds");
+  RunResults all = run_of(seed, 3, rounds);
+  for (CellResult& result : all.cells) slow_down(result, factor);
+  for (Index round = 1; round <= rounds; ++round) {
+    RunResults one = all;
+    for (CellResult& result : one.cells) {
+      result.round_seconds = {result.round_seconds[static_cast<size_t>(round - 1)]};
+    }
+    write_run(fmt::format("{}.rounds/round-{}", program, round), one);
+  }
+  std::ofstream(program) << fmt::format(R"(#!/bin/sh
+output=$4
+echo "{} $*" >> "{}"
+mkdir "$output" && cp "$0.rounds/$(basename "$output")/journal.jsonl" "$output"
+)",
+                                        name, folder / "calls");
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  return program;
+}
+
+CommandResult compare_builds(const TemporaryFolder& folder, const std::string& a,
+                             const std::string& b, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> arguments = {
+      "compare", "--ab", a, b, "my.yaml", "--output", folder / "ab" + b.substr(b.rfind('/') + 1)};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return run_command(arguments);
+}
+
+TEST(CompareBuilds, FiresAtASlowOneAndIsSilentAtALikeOne) {
+  const TemporaryFolder folder;
+  const std::string build = fake_build(folder, "build", 1, 1, 15),
+                    alike = fake_build(folder, "alike", 2, 1, 15),
+                    slow = fake_build(folder, "slow", 3, 1.25, 15);
+  const CommandResult same = compare_builds(folder, build, alike, {"--rounds", "15"});
+  EXPECT_EQ(same.code, kExitOk) << same.out << same.err;
+  EXPECT_THAT(same.out, HasSubstr("3 equivalent"));
+  const CommandResult slower = compare_builds(folder, build, slow, {"--rounds", "15"});
+  EXPECT_EQ(slower.code, kExitRegression) << slower.out << slower.err;
+  EXPECT_THAT(slower.out, HasSubstr("3 slower"));
+  std::filesystem::remove_all(folder / "abslow");
+  const CommandResult faster = compare_builds(folder, slow, build, {"--rounds", "15"});
+  EXPECT_EQ(faster.code, kExitOk) << faster.out << faster.err;
+  EXPECT_THAT(faster.out, HasSubstr("3 faster"));
+}
+
+TEST(CompareBuilds, RunsThemInTurnAndMeasuresErrorsOnce) {
+  const TemporaryFolder folder;
+  const std::string a = fake_build(folder, "a", 1, 1, 3), b = fake_build(folder, "b", 2, 1, 3);
+  const CommandResult result =
+      compare_builds(folder, a, b, {"--rounds", "3", "--set", "problem.head_dim=8"});
+  EXPECT_EQ(result.code, kExitOk) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("too few rounds for so many cells: "));
+  std::ifstream calls(folder / "calls");
+  std::vector<std::string> order, lines;
+  for (std::string line; std::getline(calls, line);) {
+    order.push_back(line.substr(0, 1));
+    lines.push_back(line);
+  }
+  EXPECT_THAT(order, ::testing::ElementsAre("a", "b", "b", "a", "a", "b"));
+  for (size_t n = 0; n < lines.size(); ++n) {
+    EXPECT_THAT(lines[n], HasSubstr(" run my.yaml --output "));
+    EXPECT_THAT(lines[n], HasSubstr("--rounds 1 --no-report --set problem.head_dim=8"));
+    EXPECT_EQ(lines[n].find("measure.error=false") != std::string::npos, n >= 2) << lines[n];
+  }
+}
+
+TEST(CompareBuilds, NamesTheOneThatFails) {
+  const TemporaryFolder folder;
+  const std::string good = fake_build(folder, "good", 1, 1, 1);
+  const std::string bad = folder.file("bad", "#!/bin/sh\necho no such config >&2\nexit 2\n");
+  std::filesystem::permissions(bad, std::filesystem::perms::owner_all);
+  const CommandResult result = compare_builds(folder, good, bad, {"--rounds", "1"});
+  EXPECT_EQ(result.code, kExitUsage);
+  EXPECT_THAT(result.err, HasSubstr("bad did not complete round 1 of my.yaml: exit code 2"));
+  EXPECT_THAT(result.err, HasSubstr("no such config"));
+  const CommandResult none = compare_builds(folder, good, folder / "none", {"--rounds", "1"});
+  EXPECT_THAT(none.err, HasSubstr("none: cannot start: No such file"));
+  EXPECT_EQ(run_command({"compare", folder / "one"}).code, kExitUsage);
+}
+
+// The real program against itself: two rounds cannot decide anything about time, and all else is
+// the same.
+TEST(CompareBuilds, OfOneProgramFindsNoDifference) {
+  const TemporaryFolder folder;
+  const std::string config = folder.file("config.yaml", R"(longattn: 1
+name: ab
+threads: 1
+inputs: [{gaussian: {}}]
+problem: {lengths: [40, 80], num_heads: 2, head_dim: 8}
+variants: [full, longformer: {window: 4}]
+measure: {min_time: 1ms, error_rows: 16}
+)");
+  const CommandResult result = run_command({"compare", "--ab", LONGATTN_PROGRAM, LONGATTN_PROGRAM,
+                                            config, "--rounds", "2", "--output", folder / "ab"});
+  EXPECT_EQ(result.code, kExitOk) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("4 cells in both runs: 4 too few rounds; errors, workspace and "
+                                    "status the same"));
 }
 
 }  // namespace
