@@ -8,9 +8,10 @@
 
 namespace longattn {
 
-/// What one rank of an exact variant holds: its own tokens' inputs, and the output of its queries.
+/// What one rank of a ring holds: its own tokens' inputs, and the output of its queries.
 struct OwnShard {
-  const Shard &queries, &keys;
+  const RingPlan& plan;
+  int rank;
   Inputs inputs;
   ConstTensorView output;
 };
@@ -25,7 +26,10 @@ struct OwnShard {
 /// magnitudes behind the tolerance, the mean of the visible values, the entropy, and a plain
 /// float32 evaluation with its parts in float32.
 ///
-/// For variants whose definition is full attention. Time O(rows * key_len * head_dim / ranks);
+/// The plan's window and wire type make another softmax, over fewer keys or rounded ones: it is
+/// summed up beside, and told against full attention as errors.h says, but for what takes a row's
+/// weights in one place: oracle_error and top_recall of a window, total_variation of rounded keys.
+/// Time O(rows * key_len * head_dim / ranks);
 /// memory O(rows * ranks), a few rows at a time. Throws CommunicatorError, at the latest at the
 /// deadline.
 void judge_shards(const Attention& attention, const Traits& traits, const OwnShard& own,

@@ -160,7 +160,7 @@ class Rank {
   void judge() {
     const Clock::time_point begin = Clock::now();
     forward();
-    const OwnShard own{plan_.queries(rank()), plan_.keys(rank()), own_inputs(), output_.view()};
+    const OwnShard own{plan_, rank(), own_inputs(), output_.view()};
     judge_shards(*attention_, variant_.traits(p_, options_), own,
                  {request_.error_rows, request_.seed}, communicator_, deadline_, context_, result_);
     spent_.judging = seconds_since(begin);

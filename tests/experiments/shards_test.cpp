@@ -92,12 +92,19 @@ TEST(ShardInputs, AreTheRowsOfATrace) {
   EXPECT_THROW(make_inputs_of(spec, p, {{0, 1}}, {{0, 1}}), ShapeError);
 }
 
+using OptionTexts = std::vector<std::pair<std::string, std::string>>;
+
+Options ring_options(OptionTexts texts, int ranks) {
+  texts.emplace_back("ranks", std::to_string(ranks));
+  return Options(kRing.options, texts);
+}
+
 // One rank is one thread here. Each gets only its own rows.
 std::vector<CellResult> judge_by_shards(const Problem& p, const ProblemTensors& t,
-                                        RingLayout layout, int ranks, Index rows) {
-  const Options options(kRing.options, {{"ranks", std::to_string(ranks)}});
+                                        const OptionTexts& texts, int ranks, Index rows) {
+  const Options options = ring_options(texts, ranks);
   const auto ring = make_attention(kRing, p, options);
-  const RingPlan plan(p, layout, ranks);
+  const RingPlan plan = ring_plan(p, options);
   Workspace shared;
   ThreadTeam team(ranks, shared);
   std::vector<CellResult> results(static_cast<size_t>(ranks));
@@ -111,10 +118,7 @@ std::vector<CellResult> judge_by_shards(const Problem& p, const ProblemTensors& 
                    values = rows_of(t.values, plan.keys(rank)),
                    output = rows_of(t.output, plan.queries(rank));
       judge_shards(*ring, kRing.traits(p, options),
-                   {plan.queries(rank),
-                    plan.keys(rank),
-                    {queries.view(), keys.view(), values.view(), {}},
-                    output.view()},
+                   {plan, rank, {queries.view(), keys.view(), values.view(), {}}, output.view()},
                    {rows, 1}, communicator,
                    std::chrono::steady_clock::now() + std::chrono::minutes(1), context,
                    results[static_cast<size_t>(rank)]);
@@ -124,8 +128,9 @@ std::vector<CellResult> judge_by_shards(const Problem& p, const ProblemTensors& 
   return results;
 }
 
-CellResult judge_whole(const Problem& p, ProblemTensors& t, int ranks, Index rows) {
-  const Options options(kRing.options, {{"ranks", std::to_string(ranks)}});
+CellResult judge_whole(const Problem& p, ProblemTensors& t, const OptionTexts& texts, int ranks,
+                       Index rows) {
+  const Options options = ring_options(texts, ranks);
   const auto ring = make_attention(kRing, p, options);
   Context context(1);
   CellResult result;
@@ -134,10 +139,31 @@ CellResult judge_whole(const Problem& p, ProblemTensors& t, int ranks, Index row
   return result;
 }
 
-void forward(const Problem& p, ProblemTensors& t, int ranks) {
+void forward(const Problem& p, ProblemTensors& t, const OptionTexts& texts, int ranks) {
   Context context(1);
-  make_attention(kRing, p, Options(kRing.options, {{"ranks", std::to_string(ranks)}}))
+  make_attention(kRing, p, ring_options(texts, ranks))
       ->forward(t.inputs(), t.output_alone(), context);
+}
+
+void expect_same(const CellResult& found, const CellResult& whole) {
+  EXPECT_EQ(found.status, Status::ok) << found.reason;
+  EXPECT_EQ(found.sampled_rows, whole.sampled_rows);
+  // Double rounding of sums over all keys, seen through a tolerance of 2^-23 and more.
+  EXPECT_NEAR(*found.implementation_ratio, *whole.implementation_ratio, 61 * 0x1p-30);
+  const auto expect_near = [](double a, double b) { EXPECT_NEAR(a, b, 1e-9 * b + 1e-14); };
+  expect_near(*found.gate_resolution, *whole.gate_resolution);
+  expect_near(*found.mean_value_error, *whole.mean_value_error);
+  expect_near(*found.row_entropy, *whole.row_entropy);
+  expect_near(found.relative_error->value, whole.relative_error->value);
+  expect_near(*found.max_abs_error, *whole.max_abs_error);
+  expect_near(found.captured_mass->value, whole.captured_mass->value);
+  expect_near(*found.kl_divergence, *whole.kl_divergence);
+  expect_near(*found.uncovered_rows, *whole.uncovered_rows);
+  if (found.total_variation) expect_near(*found.total_variation, *whole.total_variation);
+  if (found.top_recall) expect_near(*found.top_recall, whole.top_recall.value_or(1));
+  // Another order of the same roundings.
+  EXPECT_GT(*found.relative_error_floor, 0.1 * *whole.relative_error_floor);
+  EXPECT_LT(*found.relative_error_floor, 10 * *whole.relative_error_floor);
 }
 
 TEST(JudgeShards, LearnsWhatJudgingTheWholeDoes) {
@@ -149,25 +175,17 @@ TEST(JudgeShards, LearnsWhatJudgingTheWholeDoes) {
     p.mask.alibi_slopes = {0, 0.1, 0.3, 1};
     ProblemTensors t(p, 1, 2);
     for (const int ranks : {1, 3, 5}) {
-      forward(p, t, ranks);
-      for (const Index rows : {Index{40}, Index{100000}}) {
-        const CellResult whole = judge_whole(p, t, ranks, rows);
-        for (const RingLayout layout : kLayouts) {
-          for (const CellResult& found : judge_by_shards(p, t, layout, ranks, rows)) {
-            EXPECT_EQ(found.status, Status::ok) << found.reason;
-            EXPECT_EQ(found.sampled_rows, whole.sampled_rows);
-            EXPECT_EQ(found.relative_error->value, 0);
-            const auto expect_near = [](double a, double b) { EXPECT_NEAR(a, b, 1e-9 * b); };
-            // Double rounding of sums over all keys, seen through a tolerance of 2^-23 and more.
-            EXPECT_NEAR(*found.implementation_ratio, *whole.implementation_ratio, 61 * 0x1p-30);
-            expect_near(*found.gate_resolution, *whole.gate_resolution);
-            expect_near(*found.mean_value_error, *whole.mean_value_error);
-            expect_near(*found.row_entropy, *whole.row_entropy);
-            expect_near(found.captured_mass->value, whole.captured_mass->value);
-            EXPECT_EQ(*found.top_recall, 1);
-            // Another order of the same roundings.
-            EXPECT_GT(*found.relative_error_floor, 0.1 * *whole.relative_error_floor);
-            EXPECT_LT(*found.relative_error_floor, 10 * *whole.relative_error_floor);
+      for (const OptionTexts& options : {OptionTexts{{"layout", "contiguous"}},
+                                         {{"layout", "zigzag"}},
+                                         {{"layout", "striped"}},
+                                         {{"window", "9"}},
+                                         {{"wire", "bfloat16"}},
+                                         {{"window", "9"}, {"wire", "bfloat16"}}}) {
+        forward(p, t, options, ranks);
+        for (const Index rows : {Index{40}, Index{100000}}) {
+          const CellResult whole = judge_whole(p, t, options, ranks, rows);
+          for (const CellResult& found : judge_by_shards(p, t, options, ranks, rows)) {
+            expect_same(found, whole);
           }
         }
       }
@@ -178,16 +196,16 @@ TEST(JudgeShards, LearnsWhatJudgingTheWholeDoes) {
 TEST(JudgeShards, SeesAnOutputThatIsWrongByLittleAndOneThatIsNoNumber) {
   const Problem p = problem();
   ProblemTensors t(p, 1, 2);
-  forward(p, t, 3);
+  forward(p, t, {}, 3);
   std::vector<float> right(t.output.floats(), t.output.floats() + t.output.size());
   for (float& x : std::span(t.output.floats(), right.size())) x *= 1.001f;
-  for (const CellResult& found : judge_by_shards(p, t, RingLayout::zigzag, 3, 40)) {
+  for (const CellResult& found : judge_by_shards(p, t, {}, 3, 40)) {
     EXPECT_EQ(found.status, Status::nonconforming);
     EXPECT_GT(*found.implementation_ratio, 1);
   }
   std::copy(right.begin(), right.end(), t.output.floats());
   t.output.floats()[(61 * 1 + 60) * 6 + 2] = std::numeric_limits<float>::quiet_NaN();
-  for (const CellResult& found : judge_by_shards(p, t, RingLayout::zigzag, 3, 40)) {
+  for (const CellResult& found : judge_by_shards(p, t, {}, 3, 40)) {
     EXPECT_EQ(found.status, Status::nan);
     EXPECT_EQ(found.reason,
               "1 output rows of rank 0 hold NaN or infinity, the first at batch 0, head 1, query "

@@ -24,7 +24,7 @@ class EveryCommunicator : public testing::TestWithParam<CommunicatorScenario> {}
 TEST_P(EveryCommunicator, OfThreads) {
   const CommunicatorScenario& scenario = GetParam();
   Workspace shared;
-  ThreadTeam team(scenario.ranks, shared);
+  ThreadTeam team(scenario.ranks, shared, 2 * scenario.ranks + 2);
   std::vector<std::string> verdicts(static_cast<size_t>(scenario.ranks));
   std::vector<std::jthread> ranks;
   for (int rank = 0; rank < scenario.ranks; ++rank) {

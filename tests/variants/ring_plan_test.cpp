@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/visibility.h"
 #include "tests/variants/variant_testing.h"
+#include "variants/ring/ring.h"
 
 namespace longattn {
 namespace {
@@ -183,6 +184,98 @@ TEST(RingPlan, HoldsAShareOfTheSequenceThatFallsWithTheRanks) {
   const Index tokens_of_rank = (1 << 16) / 8;
   EXPECT_EQ(most(8), 4 * tokens_of_rank * (4 + 2 * 8 + 4 + 2));
   EXPECT_EQ(most(16), most(8) / 2);
+}
+
+TEST(RingPlan, CountsThePairsOfAWindowOneByOne) {
+  for (const bool causal : {true, false}) {
+    for (const bool documents : {false, true}) {
+      Problem p = square_problem(37, causal);
+      p.batch = 2;
+      p.num_heads = 3;
+      p.num_kv_heads = 1;
+      p.query_len = 30;
+      p.mask.key_lengths = {37, 21};
+      for (Index n = 0; documents && n < 37; ++n) p.mask.document_ids.push_back(n / 11);
+      for (const Index window : {0, 1, 5, 36, 1000}) {
+        for (RingLayout layout :
+             {RingLayout::contiguous, RingLayout::zigzag, RingLayout::striped}) {
+          const RingPlan plan(p, layout, 4, {.window = window});
+          for (int rank = 0; rank < 4; ++rank) {
+            for (int origin = 0; origin < 4; ++origin) {
+              double pairs = 0;
+              for (Index b = 0; b < 2; ++b) {
+                for (Index i = 0; i < plan.queries(rank).size(); ++i) {
+                  for (Index j = 0; j < plan.keys(origin).size(); ++j) {
+                    const Index query = plan.queries(rank)[i], key = plan.keys(origin)[j];
+                    const bool within = std::abs(p.position(query) - key) <= window;
+                    pairs += within && p.visible(b, query, key) ? 3 : 0;
+                  }
+                }
+              }
+              EXPECT_EQ(plan.pairs(rank, origin), pairs) << window << " " << to_string(layout);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// ceil(window / tokens of a rank) hops of every block that has so many ranks behind it.
+TEST(RingPlan, OfAWindowMakesOnlyTheHopsThatSomeQueryNeeds) {
+  const Problem p = square_problem(80, true);
+  const Index block = 10 * 8 * 4;
+  for (const auto& [window, hops] :
+       {std::pair<Index, int>{0, 0}, {1, 1}, {10, 1}, {11, 2}, {35, 4}}) {
+    const RingSettings settings{.window = window};
+    EXPECT_EQ(RingPlan::best_layout(p, 8, settings), RingLayout::contiguous);
+    const RingPlan plan(p, RingLayout::contiguous, 8, settings);
+    for (int rank = 0; rank < 7; ++rank) {
+      EXPECT_EQ(plan.bytes_sent(rank), std::min(hops, rank + 1) * block) << window;
+    }
+    EXPECT_EQ(plan.bytes_sent(7), 0);
+  }
+  EXPECT_EQ(RingPlan::best_layout(p, 8, {.window = 80}), RingLayout::zigzag);
+}
+
+TEST(RingPlan, OfBfloat16OnTheWireSendsHalfAndComputesInTheStorageType) {
+  const Problem p = square_problem(64, true);
+  const RingPlan plain(p, RingLayout::zigzag, 4),
+      halved(p, RingLayout::zigzag, 4, {.wire = DType::bfloat16});
+  EXPECT_FALSE(plain.rounds());
+  EXPECT_TRUE(halved.rounds());
+  EXPECT_EQ(plain.widened_bytes(1), 0);
+  EXPECT_EQ(halved.widened_bytes(1), plain.block_bytes(1));
+  for (int rank = 0; rank < 4; ++rank) {
+    EXPECT_EQ(2 * halved.bytes_sent(rank), plain.bytes_sent(rank));
+    EXPECT_EQ(halved.memory_bytes(rank), plain.memory_bytes(rank));  // two halves and a whole
+  }
+}
+
+TEST(RingPlan, GatheredHoldsAllThatARankNeedsAndSendsToAllThatNeedIt) {
+  const Problem p = square_problem(64, true);
+  const RingPlan ring(p, RingLayout::contiguous, 4),
+      gathered(p, RingLayout::contiguous, 4, {.all_gather = true});
+  const Index block = 16 * 8 * 4;
+  for (int rank = 0; rank < 4; ++rank) {
+    EXPECT_EQ(gathered.bytes_sent(rank), (3 - rank) * block);  // causal: to those behind it
+    EXPECT_EQ(gathered.memory_bytes(rank) - ring.memory_bytes(rank), std::max(rank - 1, 0) * block)
+        << "its own block and one from each rank before, instead of two";
+    for (int step = 0; step < 4; ++step) EXPECT_FALSE(gathered.sends(rank, step));
+  }
+}
+
+// Short sequences, where latency is all; long ones, where memory is.
+TEST(RingPlan, IsGatheredOverMpiWhereThatShouldBeFaster) {
+  const auto gathers = [](Index tokens, const char* transport) {
+    Problem p = square_problem(tokens, true);
+    p.head_dim = p.value_dim = 64;
+    const Options options(kRing.options, {{"ranks", "8"}, {"transport", transport}});
+    return ring_plan(p, options).settings().all_gather;
+  };
+  EXPECT_TRUE(gathers(512, "mpi"));
+  EXPECT_FALSE(gathers(512, "thread"));
+  EXPECT_FALSE(gathers(1 << 17, "mpi"));
 }
 
 TEST(RingPlan, RefusesShardsThatAreNotTheSequence) {

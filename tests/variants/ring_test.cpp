@@ -128,7 +128,7 @@ TEST(Ring, OfRanksThatAreThreadsGivesTheSameBitsAndKeepsToThePlan) {
         const std::vector<float> expected(t.output.floats(), t.output.floats() + t.output.size());
         const RingPlan plan = ring_plan(p, options);
         const auto told = make_attention(kRing, p, options)->figures();
-        ASSERT_EQ(told.size(), 3u);
+        ASSERT_EQ(told.size(), 4u);
         ASSERT_EQ(told[0].name, "rank_memory_bytes");
         ASSERT_EQ(told[1].name, "rank_sent_bytes");
         EXPECT_EQ(told[2], (PlanFigure{"balance", {plan.balance()}}));

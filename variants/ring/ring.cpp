@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <stdexcept>
+#include <vector>
 
 #include "core/blocked_attention.h"
 #include "core/kernels.h"
@@ -16,6 +18,12 @@
 
 namespace longattn {
 namespace {
+
+// Gathering must save a tenth of the time by the model, and take no more than this of a rank's
+// memory.
+constexpr double kGain = 0.9;
+constexpr Index kMemoryOfGathered = Index{64} << 20;
+constexpr int kMostGathered = 64;
 
 // Messages of one process never wait for anyone else; this only bounds what should not happen.
 constexpr std::chrono::seconds kPatience{60};
@@ -48,6 +56,37 @@ void require_planned(int rank, const char* what, Index counted, Index planned) {
       fmt::format("ring: rank {} {} {} bytes, its plan says {}", rank, what, counted, planned));
 }
 
+KeyPredicate keys_within(const Problem& p, const RingPlan& plan) {
+  if (!plan.settings().window) return {};
+  return [offset = p.position(0), window = *plan.settings().window](Index query, Index key) {
+    return std::abs(query + offset - key) <= window;
+  };
+}
+
+// The rows of a softmax over keys as they arrive.
+class DefinitionOfRoundedKeys final : public Definition {
+ public:
+  DefinitionOfRoundedKeys(const Problem& p, const Inputs& inputs, Index b, Index head,
+                          const RingPlan& plan)
+      : keys_({1, 1, p.key_len, p.head_dim}) {
+    const auto dim = static_cast<size_t>(p.head_dim);
+    std::vector<std::byte> stored(dim * static_cast<size_t>(byte_size(plan.wire())));
+    for (Index key = 0; key < p.key_len; ++key) {
+      store_floats(plan.wire(), inputs.keys.float_row(b, p.kv_head(head), key), p.head_dim,
+                   stored.data());
+      load_floats(plan.wire(), stored.data(), p.head_dim, keys_.floats() + key * p.head_dim);
+    }
+    Inputs rounded = inputs;
+    rounded.keys = {keys_.floats(), DType::float32, inputs.keys.shape, {0, 0, p.head_dim}};
+    definition_ = softmax_definition(p, rounded, b, head, keys_within(p, plan));
+  }
+  Rows rows(std::span<const Index> queries) const override { return definition_->rows(queries); }
+
+ private:
+  Tensor keys_;
+  std::unique_ptr<Definition> definition_;
+};
+
 class Ring final : public Attention {
  public:
   Ring(const Problem& p, const Options& options)
@@ -56,7 +95,10 @@ class Ring final : public Attention {
         processes_(process_count(kRing.name, options) > 0) {}
 
   std::unique_ptr<Definition> definition(const Inputs& inputs, Index b, Index head) const override {
-    return softmax_definition(problem(), inputs, b, head);
+    if (plan_.rounds()) {
+      return std::make_unique<DefinitionOfRoundedKeys>(problem(), inputs, b, head, plan_);
+    }
+    return softmax_definition(problem(), inputs, b, head, keys_within(problem(), plan_));
   }
 
   Cost cost(int threads) const override {
@@ -72,15 +114,16 @@ class Ring final : public Attention {
         if (plan_.pairs(rank, origin) == 0) continue;
         cost.scored_pairs += plan_.pairs(rank, origin);
         const Shard &queries = plan_.queries(rank), &keys = plan_.keys(origin);
-        own = std::max(own, blocked_workspace_bytes(RingSchedule::local_problem(p, queries, keys),
-                                                    RingSchedule(p, queries, keys), threads));
+        own = std::max(own, blocked_workspace_bytes(
+                                RingSchedule::local_problem(p, queries, keys),
+                                RingSchedule(p, queries, keys, plan_.settings().window), threads));
       }
       engine = std::max(engine, own);
       engines += own;
     }
     cost.flops = 2 * cost.scored_pairs * static_cast<double>(p.head_dim + p.value_dim);
     cost.bytes_moved = least_traffic(p) + 2 * static_cast<double>(sent);
-    const Index together = engine + ThreadTeam::workspace_bytes(ranks) +
+    const Index together = engine + ThreadTeam::workspace_bytes(ranks, messages_of_rank()) +
                            Workspace::bytes_for<ThreadCommunicator>(ranks) +
                            Workspace::bytes_for<RingRank>(ranks);
     cost.workspace_bytes =
@@ -94,7 +137,10 @@ class Ring final : public Attention {
       memory.values.push_back(static_cast<double>(plan_.memory_bytes(rank)));
       sent.values.push_back(static_cast<double>(plan_.bytes_sent(rank)));
     }
-    return {memory, sent, {"balance", {plan_.balance()}}};
+    return {memory,
+            sent,
+            {"balance", {plan_.balance()}},
+            {"all_gather", {plan_.settings().all_gather ? 1.0 : 0.0}}};
   }
 
   Rounding rounding() const override {
@@ -110,16 +156,23 @@ class Ring final : public Attention {
     Rounding rounding = blocked_rounding(p, default_key_block(p));
     rounding.sum_roundings =
         static_cast<double>(std::min(p.key_len, step + tiles)) + 6 * static_cast<double>(tiles) + 8;
+    // A value that is rounded on its way is as good as a probability that is.
+    if (plan_.rounds()) rounding.probability_rounding += 0x1p-9;
     return rounding;
   }
 
  private:
+  // All blocks at once, to and from every rank, if they are gathered.
+  int messages_of_rank() const {
+    return plan_.settings().all_gather ? std::max(plan_.ranks(), 1) : ThreadTeam::kMessagesOfRank;
+  }
+
   // All ranks in step: what each does between two messages is what a rank of its own does.
   void forward_impl(const Inputs& inputs, const Outputs& outputs, Context& context) const override {
     Workspace& workspace = context.workspace();
     const Workspace::Scope scope(workspace);
     const int count = plan_.ranks();
-    ThreadTeam team(count, workspace);
+    ThreadTeam team(count, workspace, messages_of_rank());
     Placed<ThreadCommunicator> communicators(workspace, count);
     Placed<RingRank> ranks(workspace, count);
     for (int rank = 0; rank < count; ++rank) {
@@ -149,14 +202,42 @@ class Ring final : public Attention {
 
 RingPlan ring_plan(const Problem& problem, const Options& options) {
   const auto ranks = static_cast<int>(options.integer("ranks"));
-  if (options.is_automatic("layout")) {
-    return RingPlan(problem, RingPlan::best_layout(problem, ranks), ranks);
+  RingSettings settings;
+  if (!options.is_automatic("window")) settings.window = options.integer("window");
+  if (!options.is_automatic("wire")) settings.wire = dtype_from_string(options.text("wire"));
+  RingLayout layout = RingLayout::contiguous;
+  if (options.is_automatic("layout")) layout = RingPlan::best_layout(problem, ranks, settings);
+  for (RingLayout named : {RingLayout::zigzag, RingLayout::striped}) {
+    if (!options.is_automatic("layout") && options.text("layout") == to_string(named)) {
+      layout = named;
+    }
   }
-  for (RingLayout layout : {RingLayout::zigzag, RingLayout::striped}) {
-    if (options.text("layout") == to_string(layout)) return RingPlan(problem, layout, ranks);
-  }
-  return RingPlan(problem, RingLayout::contiguous, ranks);
+  settings.all_gather = !options.is_automatic("exchange") && options.text("exchange") != "ring";
+  RingPlan plan(problem, layout, ranks, settings);
+  // In one process there is no latency to save.
+  const bool open = options.is_automatic("exchange") && options.text("transport") == "mpi";
+  if (!open || ranks < 2 || ranks > kMostGathered) return plan;
+  settings.all_gather = true;
+  RingPlan gathered(problem, layout, ranks, settings);
+  Index memory = 0;
+  for (int rank = 0; rank < ranks; ++rank) memory = std::max(memory, gathered.memory_bytes(rank));
+  const bool pays = gathered.predicted_seconds() < kGain * plan.predicted_seconds();
+  return pays && memory <= kMemoryOfGathered ? gathered : plan;
 }
+
+namespace {
+
+bool rounds(const Problem& p, const Options& options) {
+  return !options.is_automatic("wire") && dtype_from_string(options.text("wire")) != p.dtype;
+}
+
+std::string unsupported_wire(const Problem& p, const Options& options) {
+  if (!rounds(p, options) || p.dtype == DType::float32) return "";
+  return fmt::format("wire {} for tensors of {}: only those of float32 travel in another type",
+                     options.text("wire"), to_string(p.dtype));
+}
+
+}  // namespace
 
 int process_count(std::string_view variant, const Options& options) {
   if (variant != kRing.name || options.text("transport") != "mpi") return 0;
@@ -185,14 +266,48 @@ const Variant kRing = {
                  .type = OptionType::choice,
                  .default_value = std::string("thread"),
                  .doc = "thread: all ranks in one process; mpi: `run` starts a process for each",
-                 .choices = {"thread", "mpi"}}},
+                 .choices = {"thread", "mpi"}},
+                {.name = "window",
+                 .type = OptionType::integer,
+                 .default_value = Automatic{},
+                 .doc = "keys that a query sees on either side; auto: all",
+                 .minimum = 0,
+                 .nested = true,
+                 .may_be_auto = true},
+                {.name = "wire",
+                 .type = OptionType::choice,
+                 .default_value = Automatic{},
+                 .doc = "storage of keys and values on their way; auto: as they are stored",
+                 .choices = {"float32", "bfloat16"},
+                 .may_be_auto = true},
+                {.name = "exchange",
+                 .type = OptionType::choice,
+                 .default_value = Automatic{},
+                 .doc =
+                     "ring: block by block; all_gather: all at once; auto: what should be faster",
+                 .choices = {"ring", "all_gather"},
+                 .may_be_auto = true}},
     .extra = {},
-    .unsupported = [](const Problem&, const Options& options) -> std::string {
+    .unsupported = [](const Problem& p, const Options& options) -> std::string {
+      if (const std::string reason = unsupported_wire(p, options); !reason.empty()) return reason;
+      if (!options.is_automatic("exchange") && options.text("exchange") == "all_gather" &&
+          options.integer("ranks") > kMostGathered) {
+        return fmt::format("all_gather is for at most {} ranks", kMostGathered);
+      }
       if (options.text("transport") == "thread" || !mpi_library().empty()) return "";
       return "built without MPI; install libopenmpi-dev and openmpi-bin, and build again";
     },
-    .traits = [](const Problem&, const Options&) { return Traits{.exact = true}; },
-    .growth = [](const Options&) { return Growth{.time = 2, .memory = 1}; },
+    .traits =
+        [](const Problem& p, const Options& options) {
+          const bool whole = options.is_automatic("window");
+          return Traits{
+              .rows = rounds(p, options) ? Traits::Rows::stochastic : Traits::Rows::restricted,
+              .exact = whole && !rounds(p, options)};
+        },
+    .growth =
+        [](const Options& options) {
+          return Growth{.time = options.is_automatic("window") ? 2.0 : 1.0, .memory = 1};
+        },
     .make = [](const Problem& problem, const Options& options) -> std::unique_ptr<const Attention> {
       return std::make_unique<Ring>(problem, options);
     },

@@ -23,11 +23,19 @@ namespace longattn {
 /// token or two and may be empty; nothing is padded. With query_len != key_len queries are laid out
 /// over their own length, so that a few new tokens are shared out as well.
 ///
-/// Options: ranks (P), layout, transport. forward has all ranks in this process, their blocks
-/// copied from buffer to buffer by a Communicator; within a step the ranks' work is done one after
-/// the other on all threads of the Context, so that no more threads run than asked for. With
-/// transport `mpi` an experiment starts each rank as a process of its own instead, which holds
-/// nothing but its shard: the same lines (ring_rank.h), the same bits.
+/// With a window w a query sees keys at most w tokens from its own alone, on either side; blocks
+/// travel no further than some query sees them. With a wire type of bfloat16 keys and values are
+/// rounded once, before they travel, the rank's own ones too, so that every layout computes the
+/// same: W is a softmax over rounded keys, and the rounding of values is part of the tolerance.
+/// exchange all_gather sends each block to all that need it at once: one latency, but the memory of
+/// all keys and values. auto takes it over MPI where RingPlan::predicted_seconds says that it saves a tenth,
+/// for at most 64 ranks and 64 MiB of a rank; figures() tells which it is.
+///
+/// Options: ranks (P), layout, transport, window, wire, exchange. forward has all ranks in this
+/// process, their blocks copied from buffer to buffer by a Communicator; within a step the ranks'
+/// work is done one after the other on all threads of the Context, so that no more threads run than
+/// asked for. With transport `mpi` an experiment starts each rank as a process of its own instead,
+/// which holds nothing but its shard: the same lines (ring_rank.h), the same bits.
 ///
 /// Takes every part of the Problem. Exact: state in float32 from the first block to the last, one
 /// division, no partial output rounded or merged (a published source of error that grows with P).

@@ -23,6 +23,9 @@ Step step_of(const RingPlan& plan, int step) {
   Step most;
   for (int rank = 0; rank < plan.ranks(); ++rank) {
     most.operations = std::max(most.operations, plan.operations(rank, plan.origin(rank, step)));
+    if (step == 0 && plan.settings().all_gather) {
+      most.bytes = std::max(most.bytes, static_cast<double>(plan.bytes_sent(rank)));
+    }
     if (!plan.sends(rank, step)) continue;
     most.bytes =
         std::max(most.bytes, static_cast<double>(plan.block_bytes(plan.origin(rank, step))));

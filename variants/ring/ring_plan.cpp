@@ -121,12 +121,14 @@ Shard make_shard(RingLayout layout, Index tokens, int ranks, int rank) {
   return shard;
 }
 
-RingPlan::RingPlan(const Problem& problem, RingLayout layout, int ranks)
+RingPlan::RingPlan(const Problem& problem, RingLayout layout, int ranks,
+                   const RingSettings& settings)
     : RingPlan(problem, make_shards(layout, problem.query_len, ranks),
-               make_shards(layout, problem.key_len, ranks)) {}
+               make_shards(layout, problem.key_len, ranks), settings) {}
 
-RingPlan::RingPlan(const Problem& problem, std::vector<Shard> queries, std::vector<Shard> keys)
-    : problem_(problem), queries_(std::move(queries)), keys_(std::move(keys)) {
+RingPlan::RingPlan(const Problem& problem, std::vector<Shard> queries, std::vector<Shard> keys,
+                   const RingSettings& settings)
+    : problem_(problem), settings_(settings), queries_(std::move(queries)), keys_(std::move(keys)) {
   if (queries_.size() != keys_.size()) {
     throw ProblemError(
         fmt::format("{} shards of queries, {} of keys", queries_.size(), keys_.size()));
@@ -163,9 +165,18 @@ double RingPlan::count(const Shard& queries, const Shard& keys, Index b) const {
   for (const TokenSet& all : keys.segments()) {
     const TokenSet seen = all.slice(0, all.count_below(problem_.visible_key_len(b)));
     for (const TokenSet& rows : queries.segments()) {
-      pairs += problem_.mask.causal
-                   ? causal_pairs(moved(rows, problem_.position(0)), seen)
-                   : static_cast<double>(rows.count) * static_cast<double>(seen.count);
+      const auto up_to = [&](Index distance) {  // keys at most so far behind the query's own token
+        return causal_pairs(moved(rows, problem_.position(0) + distance), seen);
+      };
+      const auto& window = settings_.window;
+      if (problem_.mask.causal) {
+        pairs += up_to(0);
+      } else if (window) {
+        pairs += up_to(*window);
+      } else {
+        pairs += static_cast<double>(rows.count) * static_cast<double>(seen.count);
+      }
+      if (window) pairs -= up_to(-*window - 1);
     }
   }
   return pairs;
@@ -181,14 +192,19 @@ double RingPlan::count_documents(const Shard& queries, const Shard& keys, Index 
     const Index position = problem_.position(queries[n]);
     const auto own = tokens.find(problem_.document(b, position));
     if (own == tokens.end()) continue;
-    const auto end =
-        problem_.mask.causal ? std::ranges::upper_bound(own->second, position) : own->second.end();
-    pairs += static_cast<double>(end - own->second.begin());
+    auto begin = own->second.begin(), end = own->second.end();
+    if (settings_.window) {
+      begin = std::ranges::lower_bound(own->second, position - *settings_.window);
+      end = std::ranges::upper_bound(own->second, position + *settings_.window);
+    }
+    if (problem_.mask.causal) end = std::ranges::upper_bound(own->second, position);
+    pairs += static_cast<double>(end - begin);
   }
   return pairs;
 }
 
-RingLayout RingPlan::best_layout(const Problem& whole, int ranks) {
+RingLayout RingPlan::best_layout(const Problem& whole, int ranks, const RingSettings& settings) {
+  if (settings.window && *settings.window < whole.key_len) return RingLayout::contiguous;
   Problem problem = whole;
   problem.batch = 1;
   problem.mask = {};
@@ -211,38 +227,74 @@ RingLayout RingPlan::best_layout(const Problem& whole, int ranks) {
 }
 
 bool RingPlan::sends(int rank, int step) const {
-  return step < last_step_[static_cast<size_t>(origin(rank, step))];
+  return !settings_.all_gather && step < last_step_[static_cast<size_t>(origin(rank, step))];
 }
 
 Index RingPlan::block_bytes(int from) const {
   return problem_.batch * problem_.num_kv_heads * keys(from).size() *
-         (problem_.head_dim + problem_.value_dim) * byte_size(problem_.dtype);
+         (problem_.head_dim + problem_.value_dim) * byte_size(wire());
 }
 
 Index RingPlan::bytes_sent(int rank) const {
   Index bytes = 0;
   for (int step = 0; step < ranks(); ++step) {
     if (sends(rank, step)) bytes += block_bytes(origin(rank, step));
+    if (settings_.all_gather && needs(step, rank)) bytes += block_bytes(rank);  // to each rank
   }
   return bytes;
 }
 
-Index RingPlan::buffer_bytes(int rank, int parity) const {
-  Index bytes = parity == 0 ? block_bytes(rank) : 0;
-  for (int step = 0; step + 1 < ranks(); ++step) {
-    if ((step + 1) % 2 == parity && receives(rank, step)) {
-      bytes = std::max(bytes, block_bytes(origin(rank, step + 1)));
-    }
+Index RingPlan::buffer_bytes(int rank, int place) const {
+  Index bytes = place == 0 ? block_bytes(rank) : 0;
+  for (int step = 1; step < ranks(); ++step) {
+    if (step % places() != place) continue;
+    const int from = origin(rank, step);
+    const bool comes = settings_.all_gather ? needs(rank, from) : receives(rank, step - 1);
+    if (comes) bytes = std::max(bytes, block_bytes(from));
   }
   return bytes;
+}
+
+Index RingPlan::widened_bytes(int rank) const {
+  if (!rounds()) return 0;
+  Index bytes = 0;
+  for (int from = 0; from < ranks(); ++from) {
+    if (pairs(rank, from) > 0) bytes = std::max(bytes, block_bytes(from));
+  }
+  return bytes / byte_size(wire()) * byte_size(problem_.dtype);
 }
 
 Index RingPlan::memory_bytes(int rank) const {
+  Index blocks = 0;
+  for (int place = 0; place < places(); ++place) {
+    blocks += Workspace::rounded(buffer_bytes(rank, place));
+  }
   const Index rows = problem_.batch * problem_.num_heads * queries(rank).size();
-  return Workspace::rounded(rows * problem_.head_dim * byte_size(problem_.dtype)) +
-         Workspace::rounded(buffer_bytes(rank, 0)) + Workspace::rounded(buffer_bytes(rank, 1)) +
+  return Workspace::rounded(rows * problem_.head_dim * byte_size(problem_.dtype)) + blocks +
+         Workspace::rounded(widened_bytes(rank)) +
          Workspace::bytes_for<float>(rows * problem_.value_dim) +
          2 * Workspace::bytes_for<float>(rows);
+}
+
+double RingPlan::predicted_seconds() const {
+  constexpr double kRate = 5e10, kBandwidth = 1e9, kLatency = 50e-6;
+  const auto seconds = [](double bytes) { return bytes > 0 ? kLatency + bytes / kBandwidth : 0; };
+  double work = 0, chain = 0, sent = 0;
+  for (int step = 0; step < ranks(); ++step) {
+    double longest = 0, largest = 0;
+    for (int rank = 0; rank < ranks(); ++rank) {
+      longest = std::max(longest, operations(rank, origin(rank, step)) / kRate);
+      if (sends(rank, step)) {
+        largest = std::max(largest, static_cast<double>(block_bytes(origin(rank, step))));
+      }
+    }
+    work += longest;
+    chain += std::max(longest, seconds(largest));
+  }
+  for (int rank = 0; rank < ranks(); ++rank) {
+    sent = std::max(sent, static_cast<double>(bytes_sent(rank)));
+  }
+  return settings_.all_gather ? std::max(work, seconds(sent)) : chain;
 }
 
 double RingPlan::balance() const {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -35,6 +37,15 @@ enum class RingLayout {
 std::string_view to_string(RingLayout layout);
 Shard make_shard(RingLayout layout, Index tokens, int ranks, int rank);
 
+/// What a plan is made for beside its Problem.
+struct RingSettings {
+  std::optional<Index> window{};  ///< a query sees keys this far on either side; empty: all
+  std::optional<DType> wire{};    ///< keys and values travel so; empty: as they are stored
+  /// Every rank sends its block to all that need it at once, and holds all that it needs: one
+  /// latency instead of P - 1, and the memory of the whole sequence's keys and values.
+  bool all_gather = false;
+};
+
 /// The whole schedule of a ring as data: who holds what, what is computed and what is passed on at
 /// each step, and what that costs. Every rank makes the same plan from the same Problem; the
 /// algorithm, the cost model and the tests read nothing else.
@@ -46,15 +57,18 @@ class RingPlan {
  public:
   /// Queries and keys are laid out by the same rule, each over its own length; where these are
   /// equal, a rank holds queries, keys and values of the same tokens.
-  RingPlan(const Problem& problem, RingLayout layout, int ranks);
+  RingPlan(const Problem& problem, RingLayout layout, int ranks, const RingSettings& settings = {});
   /// Shards of any size, one of queries and one of keys a rank. Throws ProblemError unless they
   /// have as many tokens as the Problem.
-  RingPlan(const Problem& problem, std::vector<Shard> queries, std::vector<Shard> keys);
+  RingPlan(const Problem& problem, std::vector<Shard> queries, std::vector<Shard> keys,
+           const RingSettings& settings = {});
 
-  /// The layout with the best balance; of equal ones the one that sends least, then the first. Only
+  /// Contiguous for windows, where a block meets no more than its neighbours; else the layout with
+  /// the best balance; of equal ones the one that sends least, then the first. Only
   /// lengths and the causal mask count: padding and documents may differ between batch entries, and
   /// the bits of one entry must not depend on the others.
-  static RingLayout best_layout(const Problem& problem, int ranks);
+  static RingLayout best_layout(const Problem& problem, int ranks,
+                                const RingSettings& settings = {});
 
   int ranks() const { return static_cast<int>(queries_.size()); }
   const Shard& queries(int rank) const { return queries_[static_cast<size_t>(rank)]; }
@@ -63,8 +77,16 @@ class RingPlan {
   int origin(int rank, int step) const { return (rank - step + ranks()) % ranks(); }
   int next(int rank) const { return (rank + 1) % ranks(); }
   int previous(int rank) const { return (rank + ranks() - 1) % ranks(); }
+  /// To the next rank; never if blocks are gathered.
   bool sends(int rank, int step) const;
   bool receives(int rank, int step) const { return sends(previous(rank), step); }
+  /// Whether some query of this rank sees a key of the other's.
+  bool needs(int rank, int origin) const {
+    return rank != origin && pairs(rank, origin) > 0 && block_bytes(origin) > 0;
+  }
+  const RingSettings& settings() const { return settings_; }
+  DType wire() const { return settings_.wire.value_or(problem_.dtype); }
+  bool rounds() const { return wire() != problem_.dtype; }
   /// (query, key) pairs that the mask shows, of one rank's queries and one rank's keys, over all
   /// heads and batch entries. Exact.
   double pairs(int rank, int origin) const {
@@ -76,13 +98,23 @@ class RingPlan {
     return 2 * pairs(rank, origin) * static_cast<double>(problem_.head_dim + problem_.value_dim);
   }
 
-  /// Of the keys and values that began at a rank, in the Problem's storage type: one message.
+  /// Of the keys and values that began at a rank, as they travel: one message.
   Index block_bytes(int origin) const;
   Index bytes_sent(int rank) const;
-  /// Room for the blocks held at even and at odd steps.
-  Index buffer_bytes(int rank, int parity) const;
-  /// What a rank holds from its first step to its last: its queries, two blocks, its softmax state.
+  /// Blocks are held in this many places, by turns: two, or one a step if they are gathered.
+  int places() const { return settings_.all_gather ? ranks() : std::min(ranks(), 2); }
+  /// Room for the blocks held at steps place, place + places(), ..
+  Index buffer_bytes(int rank, int place) const;
+  /// Room for the largest block in the Problem's storage type; 0 where blocks travel so.
+  Index widened_bytes(int rank) const;
+  /// What a rank holds from its first step to its last: its queries, blocks, its softmax state.
   Index memory_bytes(int rank) const;
+
+  /// Seconds of a pass on hosts of 50 Gflop/s joined by links of 1 GB/s and 50 us latency, exchange
+  /// behind computation: step by step, sum over t of max(work_t, latency + bytes_t / bandwidth) of
+  /// the busiest rank; gathered, max(sum of work_t, latency + all bytes / bandwidth) behind the own
+  /// block. Which of the two is less is what it is for.
+  double predicted_seconds() const;
 
   /// Mean work of a rank over the work of the longest chain: sum over steps of the most that any
   /// rank has to do. 1 without pairs.
@@ -94,6 +126,7 @@ class RingPlan {
   double count_documents(const Shard& queries, const Shard& keys, Index batch_entry) const;
 
   const Problem problem_;
+  const RingSettings settings_;
   std::vector<Shard> queries_, keys_;
   std::vector<double> pairs_;   // [rank, origin]
   std::vector<int> last_step_;  // of each origin: at which someone still needs its block

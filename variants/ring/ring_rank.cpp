@@ -13,14 +13,21 @@ ConstTensorView dense_view(const std::byte* data, DType dtype, const std::array<
   return {data, dtype, shape, dense_strides(shape)};
 }
 
-// Rows of the tokens of a shard, one after the other, head by head.
-std::byte* gather(const ConstTensorView& from, const Shard& shard, std::byte* to) {
-  const Index bytes = from.dim() * byte_size(from.dtype);
+// Rows of the tokens of a shard, one after the other, head by head, stored as `dtype`.
+std::byte* gather(const ConstTensorView& from, const Shard& shard, DType dtype, std::byte* to) {
+  const Index bytes = from.dim() * byte_size(dtype);
+  std::vector<float> row(static_cast<size_t>(from.dtype == dtype ? 0 : from.dim()));
   for (Index b = 0; b < from.batch(); ++b) {
     for (Index h = 0; h < from.heads(); ++h) {
       for (const TokenSet& segment : shard.segments()) {
         for (Index n = 0; n < segment.count; ++n, to += bytes) {
-          std::memcpy(to, from.row(b, h, segment[n]), static_cast<size_t>(bytes));
+          const void* source = from.row(b, h, segment[n]);
+          if (from.dtype == dtype) {
+            std::memcpy(to, source, static_cast<size_t>(bytes));
+          } else {
+            load_floats(from.dtype, source, from.dim(), row.data());
+            store_floats(dtype, row.data(), from.dim(), to);
+          }
         }
       }
     }
@@ -42,14 +49,19 @@ TensorView rows_of(const TensorView& view, Index first, Index count, Index strid
 
 RingRank::RingRank(const RingPlan& plan, const Problem& whole, Communicator& communicator,
                    Workspace& workspace)
-    : plan_(plan), whole_(whole), communicator_(communicator), rank_(communicator.rank()) {
+    : plan_(plan),
+      whole_(whole),
+      communicator_(communicator),
+      rank_(communicator.rank()),
+      sending_(static_cast<size_t>(plan.ranks())),
+      receiving_(static_cast<size_t>(plan.ranks())) {
   const Index len = plan.queries(rank_).size();
   const Index rows = whole.batch * whole.num_heads * len;
   queries_ = workspace.take<std::byte>(rows * whole.head_dim * byte_size(whole.dtype));
-  for (int parity : {0, 1}) {
-    buffers_[static_cast<size_t>(parity)] =
-        workspace.take<std::byte>(plan.buffer_bytes(rank_, parity));
+  for (int place = 0; place < plan.places(); ++place) {
+    buffers_.push_back(workspace.take<std::byte>(plan.buffer_bytes(rank_, place)));
   }
+  widened_ = workspace.take<std::byte>(plan.widened_bytes(rank_));
   const auto view = [&](Index dim) -> TensorView {
     const std::array<Index, 4> shape = {whole.batch, whole.num_heads, len, dim};
     return {workspace.take<float>(rows * dim).data(), shape, dense_strides(shape)};
@@ -60,9 +72,9 @@ RingRank::RingRank(const RingPlan& plan, const Problem& whole, Communicator& com
 }
 
 void RingRank::load(const Inputs& inputs, const Shard& queries, const Shard& keys) {
-  gather(inputs.queries, queries, queries_.data());
-  std::byte* values = gather(inputs.keys, keys, buffers_[0].data());
-  gather(inputs.values, keys, values);
+  gather(inputs.queries, queries, whole_.dtype, queries_.data());
+  std::byte* values = gather(inputs.keys, keys, plan_.wire(), buffers_[0].data());
+  gather(inputs.values, keys, plan_.wire(), values);
   reset(state_);
 }
 
@@ -76,22 +88,50 @@ void RingRank::load_own(const Inputs& own) {
 }
 
 std::span<std::byte> RingRank::block(int step) const {
-  return buffers_[static_cast<size_t>(step % 2)].first(
+  return buffers_[static_cast<size_t>(step % plan_.places())].first(
       static_cast<size_t>(plan_.block_bytes(plan_.origin(rank_, step))));
 }
 
 void RingRank::post(int step) {
+  if (plan_.settings().all_gather) {
+    if (step == 0) post_all();
+    return;
+  }
+  const auto n = static_cast<size_t>(step);
   if (plan_.receives(rank_, step)) {
-    receiving_ = communicator_.irecv(block(step + 1), plan_.previous(rank_), step);
+    receiving_[n + 1] = communicator_.irecv(block(step + 1), plan_.previous(rank_), step);
   }
   if (plan_.sends(rank_, step)) {
-    sending_ = communicator_.isend(block(step), plan_.next(rank_), step);
+    sending_[n] = communicator_.isend(block(step), plan_.next(rank_), step);
   }
+}
+
+// From and to every rank, by the steps at which they are needed.
+void RingRank::post_all() {
+  for (int step = 1; step < plan_.ranks(); ++step) {
+    const int from = plan_.origin(rank_, step);
+    if (!plan_.needs(rank_, from)) continue;
+    receiving_[static_cast<size_t>(step)] = communicator_.irecv(block(step), from, step);
+  }
+  for (int step = 1; step < plan_.ranks(); ++step) {
+    const int to = (rank_ + step) % plan_.ranks();
+    if (!plan_.needs(to, rank_)) continue;
+    sending_[static_cast<size_t>(step)] = communicator_.isend(block(0), to, step);
+  }
+}
+
+// The block of a step in the Problem's storage type.
+const std::byte* RingRank::widened(int step) const {
+  const std::span<const std::byte> from = block(step);
+  if (!plan_.rounds()) return from.data();
+  load_floats(plan_.wire(), from.data(), static_cast<Index>(from.size()) / byte_size(plan_.wire()),
+              reinterpret_cast<float*>(widened_.data()));
+  return widened_.data();
 }
 
 Inputs RingRank::inputs_of(int step) const {
   const Index len = plan_.keys(plan_.origin(rank_, step)).size();
-  const std::byte* keys = block(step).data();
+  const std::byte* keys = widened(step);
   const Index key_bytes =
       whole_.batch * whole_.num_kv_heads * len * whole_.head_dim * byte_size(whole_.dtype);
   const DType dtype = whole_.dtype;
@@ -108,14 +148,15 @@ void RingRank::compute(int step, Context& context) {
   const int origin = plan_.origin(rank_, step);
   if (plan_.pairs(rank_, origin) == 0) return;
   const Shard &queries = plan_.queries(rank_), &keys = plan_.keys(origin);
-  const RingSchedule schedule(whole_, queries, keys);
+  const RingSchedule schedule(whole_, queries, keys, plan_.settings().window);
   accumulate_attention(RingSchedule::local_problem(whole_, queries, keys), inputs_of(step),
                        schedule, state_, context);
 }
 
-void RingRank::complete(int, Communicator::Deadline deadline) {
-  communicator_.wait(receiving_, deadline);
-  communicator_.wait(sending_, deadline);
+void RingRank::complete(int step, Communicator::Deadline deadline) {
+  const auto n = static_cast<size_t>(step);
+  if (n + 1 < receiving_.size()) communicator_.wait(receiving_[n + 1], deadline);
+  communicator_.wait(sending_[n], deadline);
 }
 
 void RingRank::store(const Outputs& outputs) const {

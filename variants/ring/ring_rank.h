@@ -1,7 +1,7 @@
 #pragma once
 
-#include <array>
 #include <span>
+#include <vector>
 
 #include "core/attention.h"
 #include "core/softmax_state.h"
@@ -16,9 +16,10 @@ namespace longattn {
 ///   load;  for t = 0 .. P-1: post(t), compute(t), complete(t);  store
 ///
 /// post starts the exchange of the step, receive first; compute works on the block at hand
-/// meanwhile; complete waits, and the block that came takes its place. The softmax state goes from
-/// block to block in float32 and is divided once, at the end: no partial output is rounded or
-/// merged. A rank without work at a step passes its block on all the same.
+/// meanwhile; complete waits, and the block that came takes its place. (If the plan gathers,
+/// post(0) starts all exchanges, and complete(t) waits for the block of the next step.) The softmax
+/// state goes from block to block in float32 and is divided once, at the end: no partial output is
+/// rounded or merged. A rank without work at a step passes its block on all the same.
 class RingRank {
  public:
   /// Takes plan.memory_bytes(rank) bytes from the workspace, which outlive it. `whole` is the
@@ -42,6 +43,8 @@ class RingRank {
 
  private:
   std::span<std::byte> block(int step) const;  // the bytes in use of the buffer of a step
+  void post_all();
+  const std::byte* widened(int step) const;
   Inputs inputs_of(int step) const;
   void load(const Inputs& inputs, const Shard& queries, const Shard& keys);
 
@@ -50,10 +53,10 @@ class RingRank {
   Communicator& communicator_;
   const int rank_;
   std::span<std::byte> queries_;
-  std::array<std::span<std::byte>, 2>
-      buffers_;  // keys, then values, of the block at hand; the next
+  std::vector<std::span<std::byte>> buffers_;  // keys, then values, of a block; by places
+  std::span<std::byte> widened_;               // one block in the Problem's storage type
   SoftmaxState state_;
-  Request sending_, receiving_;
+  std::vector<Request> sending_, receiving_;  // by steps
 };
 
 }  // namespace longattn

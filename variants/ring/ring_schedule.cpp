@@ -7,11 +7,15 @@
 
 namespace longattn {
 
-RingSchedule::RingSchedule(const Problem& whole, const Shard& queries, const Shard& keys)
+RingSchedule::RingSchedule(const Problem& whole, const Shard& queries, const Shard& keys,
+                           std::optional<Index> window)
     : BlockSchedule(default_query_block(), default_key_block(whole)),
       whole_(whole),
       queries_(queries),
-      keys_(keys) {}
+      keys_(keys),
+      // No two tokens are further apart than this.
+      window_(window ? std::min(*window, whole.key_len + whole.query_len)
+                     : whole.key_len + whole.query_len) {}
 
 Problem RingSchedule::local_problem(const Problem& whole, const Shard& queries, const Shard& keys) {
   Problem local;
@@ -56,10 +60,14 @@ TokenSet RingSchedule::queries(Index, Index, Index block) const { return block_a
 Index RingSchedule::sources(Index b, Index, Index block, std::span<KeySource> out) const {
   const Block rows = block_at(block);
   const KeyRange range = visible_range(whole_, b, rows.whole);
-  const Index begin = keys_.count_below(range.begin), end = keys_.count_below(range.end);
+  const Index first = whole_.position(rows.whole[0]),
+              latest = whole_.position(rows.whole[rows.whole.count - 1]);
+  const Index begin = keys_.count_below(std::max(range.begin, first - window_)),
+              end = keys_.count_below(std::min(range.end, latest + window_ + 1));
   if (begin >= end) return 0;
   const TokenSet last{keys_[end - 1], 1};  // visible to all, then so are those before
-  out[0] = {{begin, end - begin}, !fully_visible(whole_, b, rows.whole, last)};
+  const bool within = keys_[begin] >= latest - window_ && keys_[end - 1] <= first + window_;
+  out[0] = {{begin, end - begin}, !within || !fully_visible(whole_, b, rows.whole, last)};
   return 1;
 }
 
@@ -69,7 +77,8 @@ void RingSchedule::mask(const Tile& tile, TileMask& mask) const {
     const Index query = queries_[tile.queries[r]], position = whole_.position(query);
     Index end = padded_end;
     if (whole_.mask.causal) end = std::min(end, position + 1);
-    mask.clip(r, 0, keys_.count_below(end) - first);
+    end = std::min(end, position + window_ + 1);
+    mask.clip(r, keys_.count_below(position - window_) - first, keys_.count_below(end) - first);
     if (!whole_.mask.document_ids.empty()) {
       const Index id = whole_.document(tile.batch_entry, position);
       for (Index c = mask.begin[r]; c < mask.end[r]; ++c) {

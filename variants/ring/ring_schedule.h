@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "core/block_schedule.h"
 #include "variants/ring/ring_plan.h"
 
@@ -10,7 +12,9 @@ namespace longattn {
 /// the Problem knows means the same in every layout. Allocates nothing.
 class RingSchedule final : public BlockSchedule {
  public:
-  RingSchedule(const Problem& whole, const Shard& queries, const Shard& keys);
+  /// `window` as in RingSettings.
+  RingSchedule(const Problem& whole, const Shard& queries, const Shard& keys,
+               std::optional<Index> window = {});
 
   Index num_blocks(Index batch_entry, Index head) const override;
   TokenSet queries(Index batch_entry, Index head, Index block) const override;
@@ -30,6 +34,7 @@ class RingSchedule final : public BlockSchedule {
 
   const Problem& whole_;
   const Shard &queries_, &keys_;
+  const Index window_;
 };
 
 }  // namespace longattn

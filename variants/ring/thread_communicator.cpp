@@ -9,15 +9,15 @@
 
 namespace longattn {
 
-ThreadTeam::ThreadTeam(int ranks, Workspace& workspace)
-    : ranks_(ranks), messages_(workspace.take<Message>(ranks * kMessagesOfRank)) {
+ThreadTeam::ThreadTeam(int ranks, Workspace& workspace, int messages_of_rank)
+    : ranks_(ranks), messages_(workspace.take<Message>(ranks * messages_of_rank)) {
   for (Message& message : messages_) std::construct_at(&message);
 }
 
 ThreadTeam::~ThreadTeam() = default;
 
-Index ThreadTeam::workspace_bytes(int ranks) {
-  return Workspace::bytes_for<Message>(ranks * kMessagesOfRank);
+Index ThreadTeam::workspace_bytes(int ranks, int messages_of_rank) {
+  return Workspace::bytes_for<Message>(ranks * messages_of_rank);
 }
 
 void ThreadTeam::fail(const std::string& reason) {

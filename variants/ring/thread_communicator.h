@@ -15,18 +15,19 @@ namespace longattn {
 /// once, from the workspace: nothing is allocated later.
 class ThreadTeam {
  public:
-  ThreadTeam(int ranks, Workspace& workspace);
+  /// With room for so many messages under way at once, to or from a rank.
+  ThreadTeam(int ranks, Workspace& workspace, int messages_of_rank = kMessagesOfRank);
   ~ThreadTeam();
   ThreadTeam(const ThreadTeam&) = delete;
   ThreadTeam& operator=(const ThreadTeam&) = delete;
 
   int ranks() const { return ranks_; }
-  static Index workspace_bytes(int ranks);  ///< that the constructor takes
+  /// That the constructor takes.
+  static Index workspace_bytes(int ranks, int messages_of_rank = kMessagesOfRank);
+  static constexpr int kMessagesOfRank = 4;
 
  private:
   friend class ThreadCommunicator;
-  static constexpr int kMessagesOfRank = 4;  // under way at once, to or from a rank
-
   struct Message {
     enum class State { unused, posted, copying, complete };
     State state = State::unused;
