@@ -45,8 +45,7 @@ class LowRank final : public Attention {
       cost.scored_pairs += heads * rows * columns;
       cost.flops += heads * 2 * rows * columns * (static_cast<double>(p.head_dim) + rank);
       cost.flops += heads * 2 * (rows + columns) * rank * static_cast<double>(p.value_dim);
-      // Directions, at the most: as many Krylov vectors as keys.
-      if (rank_of(b) > 0) cost.flops += heads * columns * columns * (4 * rows + 25 * columns);
+      if (rank_of(b) > 0) cost.flops += heads * leading_flops(p.query_len, keys, rank_of(b));
       cost.workspace_bytes = std::max(cost.workspace_bytes, static_cast<double>(bytes(b)));
     }
     return cost;
@@ -88,6 +87,10 @@ class LowRank final : public Attention {
   Index rank_of(Index b) const {
     return k_ < std::min(problem().query_len, problem().visible_key_len(b)) ? k_ : 0;
   }
+  // Vectors of value_dim that a row sums up: one a direction, or one a key.
+  Index num_terms(Index b) const {
+    return rank_of(b) > 0 ? rank_of(b) : problem().visible_key_len(b);
+  }
   Index tasks() const { return (problem().query_len + kRowsOfTask - 1) / kRowsOfTask; }
   template <class Body>
   void for_rows(Index task, Body body) const {
@@ -98,14 +101,14 @@ class LowRank final : public Attention {
   Index bytes(Index b) const {
     const Problem& p = problem();
     const Index keys = p.visible_key_len(b), rank = rank_of(b);
+    const Index choosing = Workspace::bytes_for<double>(keys * p.head_dim) +
+                           Workspace::bytes_for<double>(tasks() * p.head_dim) +
+                           (rank > 0 ? leading_workspace_bytes(keys, rank) : 0);
+    const Index attending = Workspace::bytes_for<double>(num_terms(b) * p.value_dim) +
+                            Workspace::bytes_for<double>(p.value_dim) +
+                            Workspace::bytes_for<double>(tasks() * p.value_dim);
     return Workspace::bytes_for<double>(p.query_len * keys) +
-           Workspace::bytes_for<double>(rank * keys) +
-           Workspace::bytes_for<double>(keys * p.head_dim) +
-           Workspace::bytes_for<double>(tasks() * p.head_dim) +
-           (rank > 0 ? leading_workspace_bytes(keys, rank) : 0) +
-           Workspace::bytes_for<double>(std::max(rank, keys) * p.value_dim) +
-           Workspace::bytes_for<double>(p.value_dim) +
-           Workspace::bytes_for<double>(tasks() * p.value_dim);
+           Workspace::bytes_for<double>(rank * keys) + std::max(choosing, attending);
   }
 
   // One row of full attention.
@@ -139,9 +142,8 @@ class LowRank final : public Attention {
     const Workspace::Scope scope(workspace);
     const Choice choice = choose(inputs, b, h, context);
     const Index keys = p.visible_key_len(b), width = p.value_dim;
-    const Index rank = choice.basis.empty() ? 0 : rank_of(b);
-    const auto terms =
-        workspace.take<double>(std::max(rank, keys) * width);  // rank or keys of them
+    const Index rank = rank_of(b), count = num_terms(b);
+    const auto terms = workspace.take<double>(count * width);
     const auto value = workspace.take<double>(width);
     const auto sums = workspace.take<double>(tasks() * width);
     std::fill(terms.begin(), terms.end(), 0.0);
@@ -158,7 +160,7 @@ class LowRank final : public Attention {
       for_rows(task, [&](Index i) {
         const Vector weights(choice.weights.data() + i * keys, keys);
         sum.setZero();
-        for (Index a = 0; a < (rank > 0 ? rank : keys); ++a) {
+        for (Index a = 0; a < count; ++a) {
           const double factor =
               rank > 0 ? weights.dot(Vector(choice.basis.data() + a * keys, keys)) : weights(a);
           if (factor != 0) sum += factor * Vector(terms.data() + a * width, width);

@@ -27,9 +27,9 @@ namespace longattn {
 ///
 /// Refuses causal masks and documents (the nearest matrix of rank k weighs what they hide), and
 /// more than 4,096 queries or keys, because W is held in double. Padding (keys left out of W),
-/// ALiBi and grouped heads are taken. Cost: N^2 m multiply-adds in double for m Krylov vectors, a
-/// few times k where singular values fall (then the declared growth, N^2), at most N; cost() says
-/// the most. Workspace: W and 2 N m + 5 m^2 doubles, one head at a time.
+/// ALiBi and grouped heads are taken. Cost: O(N^2 m) in double for m = min(N, 4 k + 64) Krylov
+/// vectors, which is what cost() says; where singular values around the k-th lie close together, a
+/// few times that. Workspace: W and 2 N m + 3 m^2 doubles, one head at a time.
 ///
 /// Paper: Eckart & Young 1936, The approximation of one matrix by another of lower rank; the
 /// reference curve of Wang et al. 2020, Linformer (2006.04768), section 3.1, where the spectrum of

@@ -95,6 +95,31 @@ TEST(LowRankOracle, LeavesPaddingOutAndKeepsHeadsApart) {
   }
 }
 
+// Sizes where the Krylov vectors are fewer than the keys, where they are all, where no direction is
+// looked for, and where the output needs more than the choice.
+TEST(LowRankOracle, TakesExactlyTheMemoryThatItPredicts) {
+  Problem wide = sized(3, 40);
+  wide.value_dim = 300;
+  for (const auto& [p, k] :
+       {std::pair(sized(300, 260), Index{2}), std::pair(sized(90, 80), Index{7}),
+        std::pair(sized(20, 30), Index{20}), std::pair(wide, Index{8})}) {
+    ProblemTensors t(p);
+    const auto plan = low_rank(p, k);
+    Context context(2);
+    plan->forward(t.inputs(), t.output_alone(), context);
+    EXPECT_EQ(static_cast<double>(context.workspace().peak_bytes()), plan->cost(2).workspace_bytes)
+        << p.key_len << " keys, rank " << k;
+  }
+}
+
+TEST(LowRankOracle, PredictsOperationsAndMemoryThatGrowAsDeclared) {
+  const Growth declared = kLowRankOracle.growth(Options(kLowRankOracle.options));
+  const Cost half = low_rank(sized(2048, 2048), 8)->cost(1),
+             whole = low_rank(sized(4096, 4096), 8)->cost(1);
+  EXPECT_NEAR(std::log2(whole.flops / half.flops), declared.time, 0.1);
+  EXPECT_NEAR(std::log2(whole.workspace_bytes / half.workspace_bytes), declared.memory, 0.1);
+}
+
 TEST(LowRankOracle, RefusesWhatItCannotHoldAndMasksThatItWouldBreak) {
   const auto reason = [](const Problem& p) {
     return kLowRankOracle.unsupported(p, Options(kLowRankOracle.options));
