@@ -44,7 +44,7 @@ enum class RowKind { local, global, all };
 class LongformerSchedule final : public BlockSchedule {
  public:
   LongformerSchedule(const Pattern& pattern, RowKind kind)
-      : BlockSchedule(default_query_block(), default_key_block(pattern.problem)),
+      : BlockSchedule(most_rows(pattern, kind), default_key_block(pattern.problem)),
         pattern_(pattern) {
     list_rows();
     if (kind != RowKind::global) cut_local_rows();
@@ -111,6 +111,12 @@ class LongformerSchedule final : public BlockSchedule {
   }
 
  private:
+  // A pass over global rows alone takes no more memory than these few need.
+  static Index most_rows(const Pattern& pattern, RowKind kind) {
+    if (kind != RowKind::global) return default_query_block();
+    return std::clamp(static_cast<Index>(pattern.globals.size()), Index{1}, default_query_block());
+  }
+
   bool is_local(Index block) const { return block < static_cast<Index>(local_blocks_.size()); }
 
   // The least token >= bound that is congruent to `position` modulo the dilation.

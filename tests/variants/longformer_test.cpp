@@ -162,6 +162,21 @@ TEST(Longformer, TakesGlobalRowsFromTheGlobalProjections) {
   }
 }
 
+// cost() does not know whether global projections will be given, and must not ask for more because
+// of it: one global row of many heads is few blocks, whose keys the engine splits.
+TEST(Longformer, TakesExactlyTheMemoryThatItPredictsWithAGlobalToken) {
+  Problem p = square(9000);
+  p.num_heads = p.num_kv_heads = 4;
+  ProblemTensors t(p);
+  for (const char* dilation : {"1", "3"}) {
+    const auto plan =
+        longformer(p, {{"window", "2"}, {"dilation", dilation}, {"global_tokens", "[0]"}});
+    Context context(2);
+    plan->forward(t.inputs(), t.outputs(), context);
+    EXPECT_EQ(static_cast<double>(context.workspace().peak_bytes()), plan->cost(2).workspace_bytes);
+  }
+}
+
 TEST(Longformer, RefusesSomeButNotAllGlobalProjections) {
   const Problem p = square(5);
   ProblemTensors t(p);
