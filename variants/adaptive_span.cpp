@@ -9,6 +9,7 @@
 #include "core/blocked_attention.h"
 #include "core/error.h"
 #include "core/io/npy.h"
+#include "core/io/text.h"
 #include "core/visibility.h"
 
 namespace longattn {
@@ -16,8 +17,21 @@ namespace {
 
 // One span for all heads, or one a head, as the option says.
 std::vector<double> given_spans(const Options& options) {
-  if (options.is_path("span")) return to_doubles(read_npy(options.text("span")));
-  return options.numbers("span");
+  if (!options.is_path("span")) return options.numbers("span");
+  const std::string name = printable(options.text("span"));
+  std::vector<double> spans;
+  try {
+    spans = to_doubles(read_npy(options.text("span")));
+  } catch (const Error& error) {
+    throw DataError(fmt::format(
+        "option 'span' is '{}', expected numbers or a .npy file of them: {}", name, error.what()));
+  }
+  for (size_t n = 0; n < spans.size(); ++n) {
+    if (spans[n] >= 0 && std::isfinite(spans[n])) continue;
+    throw DataError(fmt::format("option 'span': {}: number {} is {}, expected a number >= 0", name,
+                                n, spans[n]));
+  }
+  return spans;
 }
 
 std::vector<double> spans_of_heads(const Problem& p, const Options& options) {
@@ -27,21 +41,10 @@ std::vector<double> spans_of_heads(const Problem& p, const Options& options) {
 }
 
 std::string why_unsupported(const Problem& p, const Options& options) {
-  std::vector<double> spans;
-  try {
-    spans = given_spans(options);
-  } catch (const Error& error) {
-    return fmt::format("its spans cannot be read: {}", error.what());
-  }
-  if (spans.size() != 1 && static_cast<Index>(spans.size()) != p.num_heads) {
-    return fmt::format("span has {} numbers, expected 1 or one a head, num_heads is {}",
-                       spans.size(), p.num_heads);
-  }
-  for (size_t h = 0; h < spans.size(); ++h) {
-    if (spans[h] >= 0 && std::isfinite(spans[h])) continue;
-    return fmt::format("span {} is {}, expected a number >= 0", h, spans[h]);
-  }
-  return "";
+  const size_t count = given_spans(options).size();
+  if (count == 1 || static_cast<Index>(count) == p.num_heads) return "";
+  return fmt::format("span has {} numbers, expected 1 or one a head, num_heads is {}", count,
+                     p.num_heads);
 }
 
 // The soft mask at a distance, as the paper writes it.

@@ -28,7 +28,7 @@ namespace longattn {
 ///
 /// Options: span (z, in tokens: a number for all heads, one a head, or a .npy file with either),
 /// ramp (R, in tokens; the paper's is 32; 1 with a whole span is a hard window of z tokens),
-/// offset, include_self.
+/// offset, include_self. Throws DataError for a file that cannot be read or holds a number < 0.
 ///
 /// Takes every part of the Problem. Rows are stochastic; a softmax on a subset if no key lies on
 /// the ramp. With spans of at least the sequence and self included it is full attention; without,

@@ -1,8 +1,10 @@
 #include "variants/adaptive_span.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "core/error.h"
@@ -224,9 +226,32 @@ TEST(AdaptiveSpan, RefusesSpansThatFitNoHead) {
     return kAdaptiveSpan.unsupported(p, Options(kAdaptiveSpan.options, {{"span", spans}}));
   };
   EXPECT_EQ(reason("[1, 2, 3]"), "span has 3 numbers, expected 1 or one a head, num_heads is 4");
-  EXPECT_NE(reason("/nowhere/spans.npy").find("/nowhere/spans.npy"), std::string::npos);
   EXPECT_EQ(reason("[1, 2, 3, 4]"), "");
   EXPECT_THROW(Options(kAdaptiveSpan.options, {{"span", "-1"}}), OptionError);
+}
+
+// A file is not a Problem that is not taken: what is wrong with it is an error.
+TEST(AdaptiveSpan, NamesTheOptionAndTheFileOfSpansThatCannotBeRead) {
+  const TemporaryFolder folder;
+  const auto error = [](const std::string& path) -> std::string {
+    try {
+      const Options options(kAdaptiveSpan.options, {{"span", path}});
+      return "refused: " + kAdaptiveSpan.unsupported(square_problem(5, true), options);
+    } catch (const DataError& thrown) {
+      return thrown.what();
+    }
+  };
+  EXPECT_EQ(error("/nowhere/spans.npy"),
+            "option 'span' is '/nowhere/spans.npy', expected numbers or a .npy file of them: "
+            "/nowhere/spans.npy: cannot open: No such file or directory");
+  const std::string text = folder.file("text.npy", "twelve");
+  EXPECT_EQ(error(text).find("option 'span' is '" + text + "', expected"), 0u) << error(text);
+  const std::string path = folder.path() + "/spans.npy";
+  for (const double wrong : {-1.0, std::nan(""), std::numeric_limits<double>::infinity()}) {
+    write_npy(path, std::vector<Index>{2}, std::vector<double>{3, wrong});
+    EXPECT_EQ(error(path), "option 'span': " + path + ": number 1 is " + fmt::format("{}", wrong) +
+                               ", expected a number >= 0");
+  }
 }
 
 }  // namespace
