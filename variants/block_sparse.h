@@ -34,9 +34,10 @@ namespace longattn {
 /// generated layouts are stable over prefixes if causal.
 ///
 /// Cost: block_size^2 sum(L) scored pairs a head, less short blocks and, if causal, the upper
-/// halves, of 2 (head_dim + value_dim) FLOP each; workspace as blockwise. The plan keeps the file's
-/// n^2 cells. Neighbouring blocks are read as one run of keys; blocks below 32 tokens leave the
-/// engine's tiles partly empty.
+/// halves, of 2 (head_dim + value_dim) FLOP each: O(N) for local, O(N log N) for butterfly,
+/// declared as the N^1.16 that it is around 256 blocks, O(N^2) for the others; workspace as
+/// blockwise. The plan keeps the file's n^2 cells. Neighbouring blocks are read as one run of keys;
+/// blocks below 32 tokens leave the engine's tiles partly empty.
 ///
 /// Papers: Gray, Radford & Kingma 2017, GPU Kernels for Block-Sparse Weights; Dao et al. 2022
 /// (FlashAttention, 2205.14135), section 3.3.

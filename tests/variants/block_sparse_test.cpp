@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "core/error.h"
 #include "core/io/npy.h"
 #include "tests/temporary_folder.h"
@@ -100,6 +102,18 @@ TEST_F(BlockSparse, ScoresAsManyPairsAsTheLayoutHasBlocks) {
       EXPECT_EQ(plan->cost(1).scored_pairs, counted_pairs(*plan)) << name;
       expect_forward_equals(*plan, *plan);
     }
+  }
+}
+
+// 0.03: what n log n bends away from its slope at 256 blocks, and a window adds to columns.
+TEST_F(BlockSparse, ScoresPairsThatGrowAsDeclared) {
+  for (const char* name : {"dense", "local", "butterfly", "fixed"}) {
+    const auto pairs = [&](Index len) {
+      return make_with(kBlockSparse, square_problem(len), options(64, name))->cost(1).scored_pairs;
+    };
+    const double declared =
+        kBlockSparse.growth(Options(kBlockSparse.options, options(64, name))).time;
+    EXPECT_NEAR(std::log(pairs(65536) / pairs(16384)) / std::log(4), declared, 0.03) << name;
   }
 }
 
