@@ -1,6 +1,7 @@
 // Laws about what the output is.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -53,12 +54,16 @@ Violation forward_equals_definition(const Case& c) {
 
 // A variant could pass every gate by declaring a huge tolerance. A score is a sum of head_dim
 // products, or of key_len + head_dim where keys are projected first; an output one of key_len. Ten
-// times that leaves room for any algorithm that works.
+// times that leaves room for any algorithm that works. Only what is stored as bfloat16, by the
+// Problem or because an option says so, may be rounded to it.
 Violation rounding_is_declared(const Case& c) {
   const Attention::Rounding rounding = c.attention->rounding();
   const auto keys = static_cast<double>(c.problem.key_len);
   const double limit = 10 * (keys + static_cast<double>(c.problem.head_dim)) + 100;
-  const double unit = c.problem.dtype == DType::bfloat16 ? 0x1p-9 : 0.0;
+  const bool asked = std::ranges::any_of(c.options.all(), [](const auto& option) {
+    return to_text(option.second) == to_string(DType::bfloat16);
+  });
+  const double unit = asked || c.problem.dtype == DType::bfloat16 ? 0x1p-9 : 0.0;
   if (!(rounding.probability_rounding >= 0 && rounding.probability_rounding <= unit)) {
     return fmt::format("probabilities rounded by {} declared, at most {} is credible",
                        rounding.probability_rounding, unit);

@@ -23,7 +23,6 @@ namespace {
 // memory.
 constexpr double kGain = 0.9;
 constexpr Index kMemoryOfGathered = Index{64} << 20;
-constexpr int kMostGathered = 64;
 
 // Messages of one process never wait for anyone else; this only bounds what should not happen.
 constexpr std::chrono::seconds kPatience{60};

@@ -133,6 +133,9 @@ RingPlan::RingPlan(const Problem& problem, std::vector<Shard> queries, std::vect
     throw ProblemError(
         fmt::format("{} shards of queries, {} of keys", queries_.size(), keys_.size()));
   }
+  if (settings_.all_gather && ranks() > kMostGathered) {
+    throw ProblemError(fmt::format("all_gather of {} ranks, at most {}", ranks(), kMostGathered));
+  }
   if (tokens_of(queries_) != problem.query_len || tokens_of(keys_) != problem.key_len) {
     throw ProblemError(fmt::format("shards of {} queries and {} keys, problem says {} and {}",
                                    tokens_of(queries_), tokens_of(keys_), problem.query_len,

@@ -37,13 +37,16 @@ enum class RingLayout {
 std::string_view to_string(RingLayout layout);
 Shard make_shard(RingLayout layout, Index tokens, int ranks, int rank);
 
+/// The most ranks whose blocks are gathered.
+inline constexpr int kMostGathered = 64;
+
 /// What a plan is made for beside its Problem.
 struct RingSettings {
   std::optional<Index> window{};  ///< a query sees keys this far on either side; empty: all
   std::optional<DType> wire{};    ///< keys and values travel so; empty: as they are stored
   /// Every rank sends its block to all that need it at once, and holds all that it needs: one
   /// latency instead of P - 1, and the memory of the whole sequence's keys and values.
-  bool all_gather = false;
+  bool all_gather = false;  ///< of at most kMostGathered ranks
 };
 
 /// The whole schedule of a ring as data: who holds what, what is computed and what is passed on at
@@ -59,7 +62,7 @@ class RingPlan {
   /// equal, a rank holds queries, keys and values of the same tokens.
   RingPlan(const Problem& problem, RingLayout layout, int ranks, const RingSettings& settings = {});
   /// Shards of any size, one of queries and one of keys a rank. Throws ProblemError unless they
-  /// have as many tokens as the Problem.
+  /// have as many tokens as the Problem, and for too many ranks to gather.
   RingPlan(const Problem& problem, std::vector<Shard> queries, std::vector<Shard> keys,
            const RingSettings& settings = {});
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "core/blocked_attention.h"
 #include "variants/ring/ring_schedule.h"
@@ -49,17 +50,13 @@ TensorView rows_of(const TensorView& view, Index first, Index count, Index strid
 
 RingRank::RingRank(const RingPlan& plan, const Problem& whole, Communicator& communicator,
                    Workspace& workspace)
-    : plan_(plan),
-      whole_(whole),
-      communicator_(communicator),
-      rank_(communicator.rank()),
-      sending_(static_cast<size_t>(plan.ranks())),
-      receiving_(static_cast<size_t>(plan.ranks())) {
+    : plan_(plan), whole_(whole), communicator_(communicator), rank_(communicator.rank()) {
   const Index len = plan.queries(rank_).size();
   const Index rows = whole.batch * whole.num_heads * len;
   queries_ = workspace.take<std::byte>(rows * whole.head_dim * byte_size(whole.dtype));
   for (int place = 0; place < plan.places(); ++place) {
-    buffers_.push_back(workspace.take<std::byte>(plan.buffer_bytes(rank_, place)));
+    buffers_[static_cast<size_t>(place)] =
+        workspace.take<std::byte>(plan.buffer_bytes(rank_, place));
   }
   widened_ = workspace.take<std::byte>(plan.widened_bytes(rank_));
   const auto view = [&](Index dim) -> TensorView {
@@ -97,12 +94,11 @@ void RingRank::post(int step) {
     if (step == 0) post_all();
     return;
   }
-  const auto n = static_cast<size_t>(step);
   if (plan_.receives(rank_, step)) {
-    receiving_[n + 1] = communicator_.irecv(block(step + 1), plan_.previous(rank_), step);
+    receiving_[slot(step + 1)] = communicator_.irecv(block(step + 1), plan_.previous(rank_), step);
   }
   if (plan_.sends(rank_, step)) {
-    sending_[n] = communicator_.isend(block(step), plan_.next(rank_), step);
+    sending_[slot(step)] = communicator_.isend(block(step), plan_.next(rank_), step);
   }
 }
 
@@ -111,12 +107,12 @@ void RingRank::post_all() {
   for (int step = 1; step < plan_.ranks(); ++step) {
     const int from = plan_.origin(rank_, step);
     if (!plan_.needs(rank_, from)) continue;
-    receiving_[static_cast<size_t>(step)] = communicator_.irecv(block(step), from, step);
+    receiving_[slot(step)] = communicator_.irecv(block(step), from, step);
   }
   for (int step = 1; step < plan_.ranks(); ++step) {
     const int to = (rank_ + step) % plan_.ranks();
     if (!plan_.needs(to, rank_)) continue;
-    sending_[static_cast<size_t>(step)] = communicator_.isend(block(0), to, step);
+    sending_[slot(step)] = communicator_.isend(block(0), to, step);
   }
 }
 
@@ -154,9 +150,8 @@ void RingRank::compute(int step, Context& context) {
 }
 
 void RingRank::complete(int step, Communicator::Deadline deadline) {
-  const auto n = static_cast<size_t>(step);
-  if (n + 1 < receiving_.size()) communicator_.wait(receiving_[n + 1], deadline);
-  communicator_.wait(sending_[n], deadline);
+  if (step + 1 < plan_.ranks()) communicator_.wait(receiving_[slot(step + 1)], deadline);
+  communicator_.wait(sending_[slot(step)], deadline);
 }
 
 void RingRank::store(const Outputs& outputs) const {

@@ -1,7 +1,7 @@
 #pragma once
 
+#include <array>
 #include <span>
-#include <vector>
 
 #include "core/attention.h"
 #include "core/softmax_state.h"
@@ -44,6 +44,7 @@ class RingRank {
  private:
   std::span<std::byte> block(int step) const;  // the bytes in use of the buffer of a step
   void post_all();
+  static size_t slot(int step) { return static_cast<size_t>(step % kMostGathered); }
   const std::byte* widened(int step) const;
   Inputs inputs_of(int step) const;
   void load(const Inputs& inputs, const Shard& queries, const Shard& keys);
@@ -53,10 +54,12 @@ class RingRank {
   Communicator& communicator_;
   const int rank_;
   std::span<std::byte> queries_;
-  std::vector<std::span<std::byte>> buffers_;  // keys, then values, of a block; by places
-  std::span<std::byte> widened_;               // one block in the Problem's storage type
+  // Keys, then values, of a block; by places.
+  std::array<std::span<std::byte>, kMostGathered> buffers_;
+  std::span<std::byte> widened_;  // one block in the Problem's storage type
   SoftmaxState state_;
-  std::vector<Request> sending_, receiving_;  // by steps
+  // By steps; of a ring, where no two are under way at once, modulo the size.
+  std::array<Request, kMostGathered> sending_, receiving_;
 };
 
 }  // namespace longattn
