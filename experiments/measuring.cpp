@@ -220,11 +220,16 @@ WorkerOutcome Measuring::run_pass(const Cell& cell, Pass pass) {
 
 // The journal entry of one measurement; null when it was cancelled.
 json Measuring::measure_in_worker(const Cell& cell, Pass pass, Index round) {
+  const double inputs_before = spent_.inputs;
   const Clock::time_point begin = Clock::now();
   const WorkerOutcome outcome = run_pass(cell, pass);
-  const double wall = seconds_since(begin);
+  // Without the inputs that had to be made for it: they are no time of this cell.
+  const double wall = seconds_since(begin) - (spent_.inputs - inputs_before);
   ++workers_;
-  if (outcome.interrupted) return nullptr;
+  if (outcome.interrupted) {
+    spent_.failed += wall;
+    return nullptr;
+  }
   json entry = entry_from(outcome, orders_.limits);
   entry.update({{"kind", to_string(pass)}, {"id", cell.id}, {"round", round}, {"wall_s", wall}});
   if (entry.contains("spent")) {
@@ -350,7 +355,7 @@ std::string Measuring::time_spent() const {
       "{:.1f} s: measured passes {:.1f} s, warming up {:.1f} s, judging "
       "{:.1f} s, making inputs {:.1f} s, ",
       wall, spent_.measured, spent_.warm_up, spent_.judging, spent_.inputs);
-  if (spent_.failed > 0) text += fmt::format("failures {:.1f} s, ", spent_.failed);
+  if (spent_.failed > 0) text += fmt::format("failed or cancelled {:.1f} s, ", spent_.failed);
   return text + fmt::format(
                     "the harness itself {:.1f} s or {:.1f} % ({} workers {:.1f} s, journal "
                     "{:.1f} s)",

@@ -113,6 +113,7 @@ TEST_F(Resume, AfterASignalGoesOnAndTellsHowBefore) {
         eventually([&] { return journal().find(R"("kind":"error")") != std::string::npos; }));
     kill(run, signal);
     EXPECT_EQ(finish(run), code) << err();
+    EXPECT_NE(err().find("failed or cancelled "), std::string::npos) << err();
     EXPECT_NE(err().find("interrupted after 1 of 8 measurements; go on with: " +
                          std::string(kFaulty) + " run --resume " + results_folder()),
               std::string::npos)

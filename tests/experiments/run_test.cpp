@@ -10,6 +10,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <sstream>
 
 #include "experiments/journal.h"
 #include "experiments/measure/heap_counter.h"
@@ -236,6 +237,27 @@ TEST_F(Run, TellsWhereTheTimeWentAndTheReportKeepsIt) {
   const std::string line = parts.str().substr(0, parts.str().size() - 1);
   const std::string page = slurp(folder_ / "results" / "report.html");
   EXPECT_NE(page.find(line), std::string::npos) << line;
+}
+
+// Inputs that take longer than anything else: the time in which they are made is nobody else's.
+TEST_F(Run, CountsNoSecondTwice) {
+  const fs::path config = write_config("[zero]", kQuick, "[40000]");
+  EXPECT_EQ(call(kProgram, run_of(config, {"--no-report", "--set", "problem.num_heads=8", "--set",
+                                           "problem.head_dim=64"})),
+            0)
+      << err();
+  double workers = 0;
+  std::istringstream lines(journal());
+  for (std::string line; std::getline(lines, line);) {
+    workers += nlohmann::json::parse(line).value("wall_s", 0.0);
+  }
+  std::smatch parts;
+  const std::string text = err();
+  ASSERT_TRUE(std::regex_search(
+      text, parts, std::regex("([0-9.]+) s: measured.* making inputs ([0-9.]+) s, the harness")))
+      << text;
+  EXPECT_GT(workers, 0);
+  EXPECT_LE(workers + std::stod(parts[2]), std::stod(parts[1]) + 2 * 0.05) << text;
 }
 
 TEST_F(Run, PrintsJsonWhereAProgramReads) {
