@@ -107,10 +107,11 @@ std::vector<RowMeasures> measure_chunk(const Problem& p, const Inputs& inputs,
 // Up to kRankTokens rows of one head: [tokens, dim].
 Eigen::MatrixXd some_rows(const ConstTensorView& tensor, Index b, Index head,
                           const CounterRandom& random) {
-  const Index count = std::min(tensor.len(), kRankTokens);
-  Eigen::MatrixXd columns(tensor.dim(), count);
-  for (Index n = 0; n < count; ++n) {
-    load_row(tensor, b, head, permuted(random, tensor.len(), n), columns.col(n).data());
+  const std::vector<Index> tokens =
+      sample_stretches(tensor.len(), std::min(tensor.len(), kRankTokens), random);
+  Eigen::MatrixXd columns(tensor.dim(), static_cast<Index>(tokens.size()));
+  for (size_t n = 0; n < tokens.size(); ++n) {
+    load_row(tensor, b, head, tokens[n], columns.col(static_cast<Index>(n)).data());
   }
   return columns.transpose();
 }

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "core/random.h"
-
 namespace longattn {
 namespace {
 
@@ -19,6 +17,17 @@ void add_chunks(RowChunk chunk, const std::vector<Index>& queries, std::vector<R
 
 }  // namespace
 
+std::vector<Index> sample_stretches(Index len, Index count, const CounterRandom& random) {
+  std::vector<Index> sample;
+  for (Index n = 0; n < count; ++n) {
+    const Index first = len * n / count, last = len * (n + 1) / count;
+    sample.push_back(first +
+                     static_cast<Index>(random.below(static_cast<std::uint64_t>(n),
+                                                     static_cast<std::uint64_t>(last - first))));
+  }
+  return sample;
+}
+
 std::vector<RowChunk> sample_rows(const Problem& p, Index rows, std::uint64_t seed) {
   std::vector<RowChunk> chunks;
   if (p.query_len == 0) return chunks;
@@ -27,14 +36,8 @@ std::vector<RowChunk> sample_rows(const Problem& p, Index rows, std::uint64_t se
     const Index share = rows * (group + 1) / groups - rows * group / groups;
     const Index count = std::clamp<Index>(share, 1, p.query_len);
     const CounterRandom random(seed, make_stream(0x50B5, static_cast<std::uint64_t>(group)));
-    std::vector<Index> queries;
-    for (Index n = 0; n < count; ++n) {
-      const Index first = p.query_len * n / count, last = p.query_len * (n + 1) / count;
-      queries.push_back(first +
-                        static_cast<Index>(random.below(static_cast<std::uint64_t>(n),
-                                                        static_cast<std::uint64_t>(last - first))));
-    }
-    add_chunks({group / p.num_heads, group % p.num_heads, {}, false}, queries, chunks);
+    add_chunks({group / p.num_heads, group % p.num_heads, {}, false},
+               sample_stretches(p.query_len, count, random), chunks);
   }
   std::vector<Index> ends = {0, p.query_len - 1};
   if (p.query_len == 1) ends.pop_back();
