@@ -162,6 +162,7 @@ TextTable pareto_overview(const Block& block) {
       "Error, time and workspace together, by length: on the front, tied with it within the "
       "intervals, or beaten by another setting";
   table.heads = {"variant"};
+  table.words = true;
   std::map<const Series*, std::vector<std::string>> rows;
   for (const Index length : block.lengths) {
     table.heads.push_back(grouped(length));

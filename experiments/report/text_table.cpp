@@ -17,10 +17,16 @@ std::string joined(const std::vector<std::string>& fields, std::string (*escape)
   return fmt::format("{}", fmt::join(escaped, between));
 }
 
-std::string html_row(const std::vector<std::string>& fields, const char* tag, const char* scope) {
+// Words stand to the left, figures to the right.
+bool has_words(const TextTable& table, size_t column) {
+  return table.words || column == 0 || column + 1 == table.heads.size();
+}
+
+std::string html_row(const TextTable& table, const std::vector<std::string>& fields,
+                     const char* tag, const char* scope) {
   std::string row = "<tr>";
   for (size_t n = 0; n < fields.size(); ++n) {
-    const bool words = n == 0 || n + 1 == fields.size();
+    const bool words = has_words(table, n);
     row += fmt::format("<{0}{1}{2}>{3}</{0}>", tag, words ? " class=\"text\"" : "", scope,
                        html(fields[n]));
   }
@@ -34,17 +40,17 @@ std::string html_table(const TextTable& table) {
   std::string text = fmt::format(
       "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table><thead>{}"
       "</thead><tbody>\n",
-      html(table.name), html_row(table.heads, "th", " scope=\"col\""));
-  for (const auto& row : table.rows) text += html_row(row, "td", "") + "\n";
+      html(table.name), html_row(table, table.heads, "th", " scope=\"col\""));
+  for (const auto& row : table.rows) text += html_row(table, row, "td", "") + "\n";
   return text + "</tbody></table></div>\n";
 }
 
 std::string markdown_table(const TextTable& table) {
   if (table.rows.empty()) return "";
-  std::string text = fmt::format("{}:\n\n| {} |\n|:--|", markdown(table.name),
-                                 joined(table.heads, markdown, " | "));
-  for (size_t n = 2; n < table.heads.size(); ++n) text += "--:|";
-  text += ":--|\n";
+  std::string text =
+      fmt::format("{}:\n\n| {} |\n|", markdown(table.name), joined(table.heads, markdown, " | "));
+  for (size_t n = 0; n < table.heads.size(); ++n) text += has_words(table, n) ? ":--|" : "--:|";
+  text += "\n";
   for (const auto& row : table.rows) {
     text += fmt::format("| {} |\n", joined(row, markdown, " | "));
   }
@@ -52,13 +58,13 @@ std::string markdown_table(const TextTable& table) {
 }
 
 std::string latex_table(const TextTable& table) {
-  std::string text;
+  std::string text, columns;
+  for (size_t n = 0; n < table.heads.size(); ++n) columns += has_words(table, n) ? 'l' : 'r';
   for (size_t n = 0; n < table.rows.size(); n += kLatexRows) {
     text += fmt::format(
         "\\begin{{table*}}\n\\centering\\footnotesize\n\\caption{{{}{}.}}\n"
-        "\\begin{{tabular}}{{l{}l}}\n\\toprule\n{} \\\\\n\\midrule\n",
-        latex(table.name), n > 0 ? ", continued" : "", std::string(table.heads.size() - 2, 'r'),
-        joined(table.heads, latex, " & "));
+        "\\begin{{tabular}}{{{}}}\n\\toprule\n{} \\\\\n\\midrule\n",
+        latex(table.name), n > 0 ? ", continued" : "", columns, joined(table.heads, latex, " & "));
     for (size_t k = n; k < std::min(n + kLatexRows, table.rows.size()); ++k) {
       text += fmt::format("{} \\\\\n", joined(table.rows[k], latex, " & "));
     }

@@ -8,8 +8,9 @@ namespace longattn {
 /// A small table of words and figures, the same on the page, in Markdown and in LaTeX. Its texts
 /// are plain: each rendering escapes them.
 struct TextTable {
-  std::string name;                            ///< what it shows, one line
-  std::vector<std::string> heads;              ///< of the columns; the first and the last are words
+  std::string name;                ///< what it shows, one line
+  std::vector<std::string> heads;  ///< of the columns
+  bool words = false;              ///< in every column; else in the first and the last one
   std::vector<std::vector<std::string>> rows;  ///< each as long as heads
 };
 
