@@ -312,7 +312,8 @@ json to_json(const InputResult& result) {
               {"target", result.target}};
   for_each_input_measure(result, Write{out});
   for (const HeadMeasures& head : result.heads) {
-    json one = {{"sampled_rows", head.sampled_rows}, {"window_mass", head.window_mass}};
+    json one = {{"sampled_rows", head.sampled_rows}, {"window_mass", json::array()}};
+    for (const double mass : head.window_mass) one["window_mass"].push_back(number(mass));
     for_each_head_measure(head, Write{one});
     out["heads"].push_back(std::move(one));
   }
@@ -329,7 +330,7 @@ InputResult input_from_json(const json& in) {
   for (const json& one : in.value("heads", json::array())) {
     HeadMeasures head;
     head.sampled_rows = integer_from(one.at("sampled_rows"));
-    head.window_mass = one.at("window_mass").get<std::vector<double>>();
+    for (const json& mass : one.at("window_mass")) head.window_mass.push_back(number_from(mass));
     if (!head.window_mass.empty() && head.window_mass.size() != kMassWindows.size()) {
       throw std::invalid_argument("masses within " + std::to_string(head.window_mass.size()) +
                                   " windows, expected " + std::to_string(kMassWindows.size()));

@@ -95,6 +95,10 @@ TEST(InputMeasures, OfHeadsAreToldApart) {
   EXPECT_EQ(*m.heads[1].window_99, 64);
   EXPECT_NEAR(*m.heads[1].first_tokens_mass, 1, 1e-12);
   EXPECT_NEAR(m.heads[1].window_mass.at(0), 17.0 / n, 1e-12) << "rows 0 to 16";
+  InputResult odd = m;  // what an infinite key makes of it
+  odd.heads[0].window_mass[1] = std::nan("");
+  EXPECT_TRUE(std::isnan(
+      input_from_json(nlohmann::json::parse(to_json(odd).dump())).heads[0].window_mass[1]));
   const InputResult read = input_from_json(to_json(m));
   EXPECT_EQ(to_json(read), to_json(m));
   EXPECT_EQ(read.heads[1].window_mass, m.heads[1].window_mass);
