@@ -41,10 +41,10 @@ std::uint64_t make_stream(std::uint64_t a, std::uint64_t b = 0, std::uint64_t c 
                           std::uint64_t d = 0);
 
 /// The keyed pseudo-random permutation of {0, .., size-1}: element `n` of it, in O(1) expected time
-/// without storing it (Feistel rounds over the enclosing power of four, cycle-walked; Black & Rogaway
-/// 2002, method 3). Taking more elements extends the same prefix. Over seeds every element, and
-/// every pair of elements, is as likely as any other to within a few thousandths: four rounds beyond
-/// 65,536 elements, more below (20 for four), where halves are narrow.
+/// without storing it (Feistel rounds over the enclosing power of four, cycle-walked; Black &
+/// Rogaway 2002, method 3). More elements extend the same prefix. Over seeds every element, and
+/// every pair of elements, is as likely as any other to within a few thousandths: four rounds
+/// beyond 65,536 elements, more below (20 for four), where halves are narrow.
 Index permuted(const CounterRandom& random, Index size, Index n);
 
 }  // namespace longattn

@@ -1,7 +1,7 @@
-#include "experiments/measure/rank_worker.h"
 #include "experiments/measure/worker.h"
 
 #include "experiments/cli/commands.h"
+#include "experiments/measure/rank_worker.h"
 
 namespace longattn {
 

@@ -35,7 +35,8 @@ void calibrate_judge(Calibration& calibration) {
   p.query_len = p.key_len = 8192;
   const int cores = static_cast<int>(std::max(std::thread::hardware_concurrency(), 1u));
   InputTensors tensors;
-  const double drawing = seconds_of([&] { tensors = make_inputs(generated_input("gaussian"), p, cores); });
+  const double drawing =
+      seconds_of([&] { tensors = make_inputs(generated_input("gaussian"), p, cores); });
   calibration.drawn_per_s =
       static_cast<double>(p.key_len * (2 * p.head_dim + p.value_dim)) / drawing;
 

@@ -148,7 +148,7 @@ TEST(Plan, TellsTheFiguresThatOnlyAVariantKnows) {
   const Variant* variants[] = {&require_variant(builtin_variants(), "ring"),
                                &require_variant(builtin_variants(), "zero")};
   const auto plan = make_plan(read_experiment(path, variants));
-  ASSERT_EQ(plan.at(0).figures.size(), 3u);
+  ASSERT_EQ(plan.at(0).figures.size(), 4u);  // memory, bytes sent, balance, all gather
   EXPECT_EQ(plan.at(0).figures.at(1).values.size(), 3u);
   EXPECT_TRUE(plan.at(1).figures.empty());
 
