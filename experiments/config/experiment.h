@@ -23,9 +23,8 @@ struct Measure {
   double min_time_s = 0.02;  ///< of repeated calls per round
   double max_time_s = 0;     ///< of all timing rounds of a cell; then no more after three; 0: none
   Index error_rows = 256;    ///< sampled query rows
-  double error_budget =
-      0.01;         ///< relative error within which the report looks for the cheapest way
-  Index seeds = 5;  ///< of variants that draw at random, for the spread of their error
+  double error_budget = 0.01;  ///< relative error; the report looks for the cheapest way to it
+  Index seeds = 5;             ///< of variants that draw at random, for the spread of their error
   bool time = true, memory = true, error = true, patterns = true;
 };
 

@@ -294,9 +294,9 @@ void serve(std::span<const Variant* const> variants, Communicator& communicator,
   std::string text;
   if (communicator.rank() == 0) text.assign(std::istreambuf_iterator<char>(std::cin), {});
   const WorkerRequest request = request_from(broadcast(communicator, text, in_seconds(60)));
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they map terabytes
   const auto bytes = static_cast<rlim_t>(request.memory_bytes);
   const rlimit memory{bytes, bytes};
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   setrlimit(RLIMIT_DATA, &memory);
 #endif
   Rank rank(request, require_variant(variants, request.cell.variant), communicator);
