@@ -19,10 +19,10 @@ std::vector<const Variant*> tiny_variants();
 /// and `keys` tokens, dim 8; metadata scale 0.25 and causal true.
 void write_tiny_trace(const std::string& path, Index queries = 32, Index keys = 32);
 
-inline constexpr std::string_view kGaussian =
+inline constexpr std::string_view kGaussianText =
     "inputs: [gaussian: {temperature: 1}]\nproblem: {lengths: [16, 32]}\n";
 
-/// Texts of configs: with the keys of `rest`; also with kGaussian; with more
+/// Texts of configs: with the keys of `rest`; also with kGaussianText; with more
 /// keys in `problem`; with some variants alone.
 std::string config(std::string_view rest, std::string_view variants = "[plain]");
 std::string with_gaussian(std::string_view rest, std::string_view variants = "[plain]");

@@ -33,7 +33,7 @@ Mistake measure(const char* name, std::string_view value, std::string message) {
 
 std::string with_name(std::string_view name) {
   return "longattn: 1\nvariants: [plain]\nname: " + std::string(name) + "\n" +
-         std::string(kGaussian);
+         std::string(kGaussianText);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -75,12 +75,13 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"NullRoot", "~\n", "a config is nothing, expected a map"},
         Mistake{"TextRoot", "longattn\n", "a config is 'longattn', expected a map"},
         Mistake{"ListRoot", "[1, 2]", "a config is a list"},
-        Mistake{"NextVersion", "longattn: 2\nname: t\nvariants: [plain]\n" + std::string(kGaussian),
+        Mistake{"NextVersion",
+                "longattn: 2\nname: t\nvariants: [plain]\n" + std::string(kGaussianText),
                 "longattn (the version of the config format) is '2'"},
-        Mistake{"NoName", "longattn: 1\nvariants: [plain]\n" + std::string(kGaussian),
+        Mistake{"NoName", "longattn: 1\nvariants: [plain]\n" + std::string(kGaussianText),
                 "'name' is missing"},
         Mistake{"NameWithSlash",
-                "longattn: 1\nname: ../x\nvariants: [plain]\n" + std::string(kGaussian),
+                "longattn: 1\nname: ../x\nvariants: [plain]\n" + std::string(kGaussianText),
                 "name is '../x'"},
         Mistake{"ThreadsTwice", with_gaussian("threads: [2, 1, 2]"),
                 "threads 2 stands in the list twice"},

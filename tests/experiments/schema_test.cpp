@@ -200,7 +200,7 @@ TEST(Schema, RefusesWhatTheReaderRefuses) {
   }
   for (const char* name : {"../x", "a b", ".x", "x/y"}) {
     const std::string text = "longattn: 1\nvariants: [plain]\nname: " + std::string(name) + "\n" +
-                             std::string(kGaussian);
+                             std::string(kGaussianText);
     EXPECT_THAT(complaints(tiny_variants(), text), Contains(HasSubstr("config.name: pattern")));
   }
 }
