@@ -129,14 +129,7 @@ Journal Journal::resume(std::string path) {
 void Journal::append(const nlohmann::json& record) {
   const std::string line = journal_line(record);
   const off_t before = lseek(descriptor_, 0, SEEK_END);
-  size_t written = 0;
-  while (written < line.size()) {
-    const ssize_t count = write(descriptor_, line.data() + written, line.size() - written);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) break;
-    written += static_cast<size_t>(count);
-  }
-  if (written == line.size() && fdatasync(descriptor_) == 0) return;
+  if (write_all(descriptor_, line) && fdatasync(descriptor_) == 0) return;
   const int error = errno;
   const bool cut = ftruncate(descriptor_, before) == 0;
   struct statvfs disk {};

@@ -11,6 +11,7 @@
 #include "core/random.h"
 #include "experiments/judge/errors.h"
 #include "experiments/measure/rank_worker.h"
+#include "experiments/measure/spent.h"
 #include "experiments/results.h"
 #include "experiments/serialize.h"
 
@@ -24,10 +25,6 @@ constexpr Index kFewestRounds = 3;  // of timing, whatever the budget
 
 std::string key_of(std::string_view kind, const std::string& id, Index round) {
   return fmt::format("{} {} {}", kind, id, round);
-}
-
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 // What a worker's result means for its cell.

@@ -113,8 +113,7 @@ void RunFolder::sign() const {
   gethostname(host, sizeof host - 1);
   const std::string owner = fmt::format("process {} on {} since {:%Y-%m-%d %H:%M:%S} UTC", getpid(),
                                         host, fmt::gmtime(now()));
-  if (ftruncate(lock_, 0) != 0 ||
-      write(lock_, owner.data(), owner.size()) != static_cast<ssize_t>(owner.size())) {
+  if (ftruncate(lock_, 0) != 0 || !write_all(lock_, owner)) {
     throw IoError(
         fmt::format("{}: cannot write: {}", printable(file(kLock)), std::strerror(errno)));
   }

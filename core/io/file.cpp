@@ -99,6 +99,21 @@ void InputFile::read(Index offset, std::span<std::byte> target) const {
   }
 }
 
+bool write_all(int descriptor, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const size_t piece = std::min<size_t>(bytes.size(), size_t{1} << 30);
+    const ssize_t count = ::write(descriptor, bytes.data(), piece);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return false;
+    bytes = bytes.subspan(static_cast<size_t>(count));
+  }
+  return true;
+}
+
+bool write_all(int descriptor, std::string_view text) {
+  return write_all(descriptor, std::as_bytes(std::span(text)));
+}
+
 std::string read_text(const std::string& path, Index limit) {
   const InputFile file(path);
   if (file.size() > limit) {
@@ -132,13 +147,7 @@ void AtomicFile::fail(const char* what) const {
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const size_t piece = std::min<size_t>(bytes.size(), size_t{1} << 30);
-    const ssize_t count = ::write(descriptor_, bytes.data(), piece);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail("write");
-    bytes = bytes.subspan(static_cast<size_t>(count));
-  }
+  if (!write_all(descriptor_, bytes)) fail("write");
 }
 
 void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }

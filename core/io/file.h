@@ -33,6 +33,11 @@ class InputFile {
   Index size_ = 0;
 };
 
+/// Writes all of it to an open descriptor, through short and interrupted writes. False, with errno,
+/// where that fails.
+bool write_all(int descriptor, std::span<const std::byte> bytes);
+bool write_all(int descriptor, std::string_view text);
+
 /// The whole file as text. Throws like InputFile, and DataError when it is larger than `limit`
 /// bytes.
 std::string read_text(const std::string& path, Index limit);

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <iostream>
@@ -24,8 +23,10 @@
 #include "experiments/exit_codes.h"
 #include "experiments/inputs/generators.h"
 #include "experiments/judge/shards.h"
+#include "experiments/judge/statistics.h"
 #include "experiments/measure/guarded_output.h"
 #include "experiments/measure/memory.h"
+#include "experiments/measure/spent.h"
 #include "experiments/measure/worker.h"
 #include "experiments/provenance.h"
 #include "experiments/serialize.h"
@@ -43,15 +44,6 @@ using Clock = std::chrono::steady_clock;
 Communicator::Deadline in_seconds(double seconds) {
   return Clock::now() +
          std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
-}
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
 }
 
 // Of the pass that is running; -1: none is.
@@ -96,11 +88,7 @@ class Rank {
             "ranks hold a part of the sequence each: no input is measured, no pattern drawn");
     }
     hash_output();  // when all are done
-    return {{"result", measurements_to_json(result_)},
-            {"spent",
-             {{"measured_s", spent_.measured},
-              {"warm_up_s", spent_.warm_up},
-              {"judging_s", spent_.judging}}}};
+    return {{"result", measurements_to_json(result_)}, {"spent", to_json(spent_)}};
   }
 
  private:
@@ -163,7 +151,7 @@ class Rank {
     const OwnShard own{plan_, rank(), own_inputs(), output_.view()};
     judge_shards(*attention_, variant_.traits(p_, options_), own,
                  {request_.error_rows, request_.seed}, communicator_, deadline_, context_, result_);
-    spent_.judging = seconds_since(begin);
+    spent_.judging_s = seconds_since(begin);
   }
 
   void measure_memory() {
@@ -171,7 +159,7 @@ class Rank {
     allgather(communicator_, std::span<const double>(), deadline_);    // nor are connections
     const Clock::time_point begin = Clock::now();
     const MemoryUse use = measure_memory_of([&] { forward(); });
-    spent_.measured = seconds_since(begin);
+    spent_.measured_s = seconds_since(begin);
     const auto total = [&](const std::optional<double>& own) -> std::optional<double> {
       const auto all = of_ranks(own.value_or(-1));
       if (std::ranges::min(all) < 0) return std::nullopt;
@@ -190,7 +178,7 @@ class Rank {
   void measure_time() {
     const Clock::time_point start = Clock::now();
     forward();  // warms caches, takes scratch, connects neighbours
-    spent_.warm_up = seconds_since(start);
+    spent_.warm_up_s = seconds_since(start);
     double total = 0, computing = 0, waiting = 0, pass = 0, most_computing = 0;
     Index passes = 0;
     do {
@@ -207,7 +195,7 @@ class Rank {
     } while (total < request_.min_time_s);
     const auto count = static_cast<double>(passes);
     result_.round_seconds = {total / count};
-    spent_.measured = total;
+    spent_.measured_s = total;
     tell("rank_compute_s", computing / count);
     tell("rank_wait_s", waiting / count);
     measure_overlap(pass / count, most_computing / count);
@@ -242,9 +230,7 @@ class Rank {
   InputTensors inputs_;
   Tensor output_;
   CellResult result_;
-  struct {
-    double measured = 0, warm_up = 0, judging = 0;
-  } spent_;
+  Spent spent_;
 };
 
 // Whoever takes it may use it: this rank at its end, or the thread that hears of a launcher's.
@@ -281,15 +267,6 @@ void await_end() {
   end_with(kExitInternal);
 }
 
-void write_line(int descriptor, const std::string& line) {
-  for (size_t done = 0; done < line.size();) {
-    const ssize_t count = write(descriptor, line.data() + done, line.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) throw IoError("rank 0 cannot write its result");
-    done += static_cast<size_t>(count);
-  }
-}
-
 void serve(std::span<const Variant* const> variants, Communicator& communicator, int result) {
   std::string text;
   if (communicator.rank() == 0) text.assign(std::istreambuf_iterator<char>(std::cin), {});
@@ -302,8 +279,9 @@ void serve(std::span<const Variant* const> variants, Communicator& communicator,
   Rank rank(request, require_variant(variants, request.cell.variant), communicator);
   const json answer = rank.run();
   if (communicator.rank() != 0) return;
-  write_line(result, std::string(kRankResult) +
-                         answer.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
+  const std::string line =
+      std::string(kRankResult) + answer.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  if (!write_all(result, line)) throw IoError("rank 0 cannot write its result");
 }
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/io/file.h"
 #include "core/io/text.h"
 #include "experiments/measure/rank_worker.h"
 
@@ -88,12 +89,7 @@ Pipe make_pipe() {
 Descriptor request_file(const std::string& text) {
   const Descriptor low(memfd_create("longattn-request", MFD_CLOEXEC));
   if (low.get() < 0) fail("make a request");
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t count = write(low.get(), text.data() + done, text.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) fail("write a request");
-    done += static_cast<size_t>(count);
-  }
+  if (!write_all(low.get(), text)) fail("write a request");
   lseek(low.get(), 0, SEEK_SET);
   return high_copy(low.get());
 }

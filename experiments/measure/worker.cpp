@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -13,12 +12,14 @@
 #include <new>
 
 #include "core/error.h"
+#include "core/io/file.h"
 #include "experiments/inputs/shared_inputs.h"
 #include "experiments/judge/errors.h"
 #include "experiments/judge/inputs.h"
 #include "experiments/measure/guarded_output.h"
 #include "experiments/measure/memory.h"
 #include "experiments/measure/spawn.h"
+#include "experiments/measure/spent.h"
 #include "experiments/serialize.h"
 
 namespace longattn {
@@ -49,15 +50,6 @@ struct Task {
 };
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-// Where a worker's time goes beside starting, mapping and checking.
-struct Spent {
-  double measured_s = 0, warm_up_s = 0, judging_s = 0;
-};
 
 // Runs `body` and adds its time.
 template <class Body>
@@ -213,9 +205,7 @@ json measure_the_input(const WorkerRequest& request, MappedInputs& mapped, const
 }
 
 json with_times(json answer, const Spent& spent) {
-  answer["spent"] = {{"measured_s", spent.measured_s},
-                     {"warm_up_s", spent.warm_up_s},
-                     {"judging_s", spent.judging_s}};
+  answer["spent"] = to_json(spent);
   return answer;
 }
 
@@ -259,12 +249,7 @@ json run_pass(const WorkerRequest& request, const Variant& variant) {
 
 void write_result(const json& result) {
   const std::string text = result.dump(-1, ' ', false, json::error_handler_t::replace);
-  for (size_t written = 0; written < text.size();) {
-    const ssize_t count = write(kWorkerResult, text.data() + written, text.size() - written);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) throw IoError("worker: cannot write its result");
-    written += static_cast<size_t>(count);
-  }
+  if (!write_all(kWorkerResult, text)) throw IoError("worker: cannot write its result");
 }
 
 }  // namespace
