@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <set>
 
@@ -64,11 +63,10 @@ Figure budget_figure(const Block& block, Figure figure) {
   }
   if (keys.empty() || errors.empty() || approximations == 0) return figure;
   const Axis x = count_axis(keys, 1.6);
-  Axis y = error_axis(errors, 1.6);
-  const bool any_exact = std::ranges::any_of(spendings, [](const Spending& s) {
-    return !above_rounding(*s.result) && !is_null_baseline(s.series->variant);
-  });
-  if (any_exact) y.low /= std::pow(y.high / y.low, 0.12);
+  const Axis y =
+      error_axis_for(figure, errors, std::ranges::any_of(spendings, [](const Spending& s) {
+                       return !above_rounding(*s.result) && !is_null_baseline(s.series->variant);
+                     }));
   figure.axes +=
       axis_script("x", x, "keys scored per query") + axis_script("y", y, "relative error");
   figure.data = data_header("relative_error\tlow\thigh");
@@ -83,9 +81,7 @@ Figure budget_figure(const Block& block, Figure figure) {
     if (is_null_baseline(series->variant)) {
       figure.data += data_row(block, *series, block.longest(), "line", x.low,
                               {error.value, error.low, error.high});
-      add_curve(figure, fmt::format("[{}:{}] {} with lines lc rgb '{}' dt 2 {}", exact(x.low),
-                                    exact(x.high), exact(error.value), look(*series).colour,
-                                    add_to_key(figure, *series)));
+      add_null_line(figure, *series, x, error.value);
       lines.push_back({series->number, look(*series).colour, 1, up(error.value)});
       continue;
     }
@@ -114,10 +110,6 @@ Figure budget_figure(const Block& block, Figure figure) {
     add_curve(figure, fmt::format("'{}.tsv' using (pick({}, 'curve')):7 with lines lw 0.8 lc rgb "
                                   "'{}' notitle",
                                   figure.name, first.number, look(first).colour));
-  }
-  if (any_exact) {
-    figure.axes +=
-        fmt::format("set label 'exact' at graph -0.025, graph 0 right textcolor rgb '{}'\n", kInk);
   }
   figure.axes += tags_at_points(points) + tags_at_the_edge(lines);
   return figure;

@@ -44,6 +44,21 @@ std::string add_to_key(Figure& figure, const Series& series, bool open) {
   return fmt::format("title key({})", series.number);
 }
 
+void add_null_line(Figure& figure, const Series& series, const Axis& x, double error) {
+  add_curve(figure,
+            fmt::format("[{}:{}] {} with lines lc rgb '{}' dt 2 {}", exact(x.low), exact(x.high),
+                        exact(error), look(series).colour, add_to_key(figure, series)));
+}
+
+Axis error_axis_for(Figure& figure, const Range& errors, bool any_exact) {
+  Axis axis = error_axis(errors, 1.6);
+  if (!any_exact) return axis;
+  axis.low /= std::pow(axis.high / axis.low, 0.12);
+  figure.axes +=
+      fmt::format("set label 'exact' at graph -0.025, graph 0 right textcolor rgb '{}'\n", kInk);
+  return axis;
+}
+
 std::string axis_script(const char* name, const Axis& axis, const char* label) {
   // gnuplot's own ylabel moves with the width that it guesses for the tics, out of the picture.
   const std::string title =

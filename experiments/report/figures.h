@@ -21,7 +21,7 @@ struct Figure {
 /// The figure of this kind for a block.
 Figure make_figure(const Block& block, Plot::Kind kind, const std::string& name);
 
-// What both kinds of figure are made of.
+// What figures are made of.
 
 /// Every data file begins with the columns series (its number), label, input, length, mark
 /// ("point", or "open" for an open marker) and x (where the mark stands), and the figures follow.
@@ -37,7 +37,12 @@ void add_curve(Figure& figure, const Series& series, const char* mark, const std
 void add_curve(Figure& figure, const std::string& curve);
 /// Adds a series to the key; its place there for gnuplot: "title key(3)", or "notitle".
 std::string add_to_key(Figure& figure, const Series& series, bool open = false);
+/// A null baseline: a dashed line at its error, across the figure.
+void add_null_line(Figure& figure, const Series& series, const Axis& x, double error);
 std::string axis_script(const char* name, const Axis& axis, const char* label);
+/// The axis of errors; with `any_exact` it has a strip without tics at its lower end, and the
+/// figure a label there, for what is exact.
+Axis error_axis_for(Figure& figure, const Range& errors, bool any_exact);
 
 /// Where a value stands on a logarithmic axis: 0 at its lower, 1 at its upper end.
 double on_axis(const Axis& axis, double value);

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "experiments/report/captions.h"
 #include "experiments/report/figures.h"
@@ -51,10 +50,7 @@ Figure trade_off_figure(const Block& block, Figure figure) {
   }
   if (times.empty() || errors.empty()) return figure;
   const Axis x = time_axis(times, 1.6);
-  Axis y = error_axis(errors, 1.6);
-  // A strip without tics at the lower edge for what is exact.
-  const bool any_exact = std::ranges::any_of(offers, &Offer::exact);
-  if (any_exact) y.low /= std::pow(y.high / y.low, 0.12);
+  const Axis y = error_axis_for(figure, errors, std::ranges::any_of(offers, &Offer::exact));
   figure.axes +=
       axis_script("x", x, "time of one forward pass") + axis_script("y", y, "relative error");
   figure.data = data_header("time_s\tlow_s\thigh_s\trelative_error\tlow\thigh");
@@ -74,18 +70,12 @@ Figure trade_off_figure(const Block& block, Figure figure) {
                   up(error.value), on_axis(x, time.low), on_axis(x, time.high),
                   up(error.low),   up(error.high)};
     if (null) {
-      add_curve(figure, fmt::format("[{}:{}] {} with lines lc rgb '{}' dt 2 {}", exact(x.low),
-                                    exact(x.high), exact(error.value), tag.colour,
-                                    add_to_key(figure, *series)));
+      add_null_line(figure, *series, x, error.value);
       lines.push_back(tag);
     } else {
       add_curve(figure, *series, mark, "10:8:9:11:12 with xyerrorbars");
       points.push_back(tag);
     }
-  }
-  if (any_exact) {
-    figure.axes +=
-        fmt::format("set label 'exact' at graph -0.025, graph 0 right textcolor rgb '{}'\n", kInk);
   }
   figure.axes += tags_at_points(points) + tags_at_the_edge(lines);
   return figure;
