@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <sstream>
 
 #include "core/error.h"
 #include "core/io/file.h"
@@ -54,13 +55,16 @@ int call(std::vector<std::string> arguments, const std::string& log) {
   return status;
 }
 
-// The last lines that a program said.
+// The last lines that a program said, safe for a terminal.
 std::string last_words(const std::string& log) {
-  constexpr Index kMost = 16 << 20;
-  constexpr size_t kShown = 2000;
-  std::string text = read_text(log, kMost);
-  if (text.size() > kShown) text.erase(0, text.size() - kShown);
-  return text;
+  constexpr Index kShown = 2000;
+  const InputFile file(log);
+  std::string text(static_cast<size_t>(std::min(kShown, file.size())), '\0');
+  file.read(file.size() - std::ssize(text), std::as_writable_bytes(std::span(text)));
+  std::istringstream lines(text);
+  std::string shown;
+  for (std::string line; std::getline(lines, line);) shown += printable(line) + "\n";
+  return shown;
 }
 
 std::string folder_of(const std::string& folder, size_t side, Index round) {

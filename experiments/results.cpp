@@ -98,7 +98,8 @@ std::string option_of(const Cell& cell, std::string_view name) {
 void find_rank_oracle(const RunResults& results, CellResult& result) {
   if (result.cell.variant != "linformer" || result.oracle_error) return;
   for (const CellResult& other : results.cells) {
-    if (other.cell.variant != "low_rank_oracle" || !other.relative_error) continue;
+    if (other.cell.variant != "low_rank_oracle" || other.status != Status::ok) continue;
+    if (!other.relative_error) continue;
     const Cell &ours = result.cell, &theirs = other.cell;
     if (option_of(ours, "projected_len") != option_of(theirs, "k")) continue;
     if (ours.input_hash != theirs.input_hash || ours.input.label != theirs.input.label) continue;

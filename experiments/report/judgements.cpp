@@ -10,6 +10,7 @@
 
 #include "experiments/judge/crossover.h"
 #include "experiments/judge/pareto.h"
+#include "experiments/report/captions.h"
 #include "experiments/report/text.h"
 
 namespace longattn {
@@ -217,6 +218,7 @@ std::string useless_sentence(const Block& block) {
   std::vector<std::string> names;
   for (const auto& [series, result] : judged_at(block, block.longest())) {
     if (result->declared_exact || !result->mean_value_error) continue;
+    if (!above_rounding(*result)) continue;  // where the mean itself is exact
     if (result->relative_error->high < *result->mean_value_error) continue;
     names.push_back(
         fmt::format("{} ({})", series->label, three_digits(result->relative_error->value)));

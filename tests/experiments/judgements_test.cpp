@@ -63,6 +63,17 @@ TEST(Judgements, NameWhatIsNoBetterThanTheMean) {
   EXPECT_THAT(text, Not(HasSubstr("fast")));
 }
 
+// Where all values are alike the mean is exact, and so is what differs from it by rounding.
+TEST(Judgements, FindNothingWrongWithRoundingBesideAnExactMean) {
+  RunResults results = three_lengths();
+  for (CellResult& cell : results.cells) {
+    if (cell.mean_value_error) cell.mean_value_error = 0;
+    if (cell.relative_error) cell.relative_error = Estimate{1e-16, 1e-16, 2e-16};
+    cell.relative_error_floor = 1e-6;
+  }
+  EXPECT_EQ(useless_sentence(arrange(results)[0]), "");
+}
+
 TEST(Judgements, NameWhatIsOffTheParetoFront) {
   const RunResults results = three_lengths();
   const std::string text = pareto_sentence(arrange(results)[0]);
