@@ -26,8 +26,12 @@ class Faults : public RunTest {
   fs::path small_config() { return write_config("[full, nans, zero]", kQuick); }
 };
 
-TEST_F(Faults, OfTheDiskEndTheRunWithTheFreeBytesAndAWholeJournal) {
-  if (!kCanInjectFaults) GTEST_SKIP() << "sanitizers do not let a library be loaded before them";
+class InjectedFaults : public Faults {
+ protected:
+  void SetUp() override { skip_with_sanitizers(); }
+};
+
+TEST_F(InjectedFaults, OfTheDiskEndTheRunWithTheFreeBytesAndAWholeJournal) {
   const fs::path config = small_config();
   for (const auto& [fault, reason] : {std::pair("full 3", "No space left on device ("),
                                       std::pair("unsynced 3", "Input/output error (")}) {
@@ -68,8 +72,7 @@ TEST_F(Faults, OfAFullDiskAreSurvivedOnARealOne) {
   EXPECT_EQ(found, findings_of(results_folder()));
 }
 
-TEST_F(Faults, OfShortAndInterruptedWritesLeaveNoTrace) {
-  if (!kCanInjectFaults) GTEST_SKIP() << "sanitizers do not let a library be loaded before them";
+TEST_F(InjectedFaults, OfShortAndInterruptedWritesLeaveNoTrace) {
   const fs::path config = small_config();
   EXPECT_EQ(call_with_fault("pieces 0", run_of(config, {"--no-report"})), 1) << err();
   const std::string found = findings_of(results_folder());
@@ -91,16 +94,14 @@ TEST_F(Faults, OfTheOutputFolderAreFoundBeforeAnythingIsMeasured) {
   }
 }
 
-TEST_F(Faults, OfAFileSystemWithoutLocksAreAWarning) {
-  if (!kCanInjectFaults) GTEST_SKIP() << "sanitizers do not let a library be loaded before them";
+TEST_F(InjectedFaults, OfAFileSystemWithoutLocksAreAWarning) {
   EXPECT_EQ(call_with_fault("unlockable 0", run_of(small_config(), {"--no-report"})), 1) << err();
   EXPECT_NE(err().find("warning: " + results_folder() + ": cannot be locked"), std::string::npos)
       << err();
   EXPECT_EQ(results().at("full").status, Status::ok);
 }
 
-TEST_F(Faults, OfTheWallClockTouchNoDuration) {
-  if (!kCanInjectFaults) GTEST_SKIP() << "sanitizers do not let a library be loaded before them";
+TEST_F(InjectedFaults, OfTheWallClockTouchNoDuration) {
   EXPECT_EQ(call_with_fault("backwards 0", run_of(small_config(), {"--no-report"})), 1) << err();
   for (double seconds : results().at("full").round_seconds) {
     EXPECT_GT(seconds, 0);
@@ -109,8 +110,7 @@ TEST_F(Faults, OfTheWallClockTouchNoDuration) {
   EXPECT_FALSE(std::regex_search(err(), std::regex(" -[0-9]"))) << "negative? " << err();
 }
 
-TEST_F(Faults, OfTwoRunsInOneSecondAreTwoFolders) {
-  if (!kCanInjectFaults) GTEST_SKIP() << "sanitizers do not let a library be loaded before them";
+TEST_F(InjectedFaults, OfTwoRunsInOneSecondAreTwoFolders) {
   const fs::path config = write_config("[zero]", kQuick);
   const std::string there = "cd " + folder_.string() + " && exec \"$0\" run " + config.string();
   for (int n = 0; n < 3; ++n) {

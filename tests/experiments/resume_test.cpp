@@ -50,8 +50,12 @@ class Resume : public RunTest {
   }
 };
 
-TEST_F(Resume, AfterAKillAtEveryWriteGivesWhatAnUninterruptedRunGives) {
-  if (!kCanInjectFaults) GTEST_SKIP() << "sanitizers do not let a library be loaded before them";
+class InjectedResume : public Resume {
+ protected:
+  void SetUp() override { skip_with_sanitizers(); }
+};
+
+TEST_F(InjectedResume, AfterAKillAtEveryWriteGivesWhatAnUninterruptedRunGives) {
   const fs::path config = small_config();
   const std::string whole = expected(config);
   ASSERT_NE(whole.find("nan"), std::string::npos) << whole;
@@ -79,8 +83,7 @@ TEST_F(Resume, AfterAKillAtEveryWriteGivesWhatAnUninterruptedRunGives) {
   EXPECT_GE(kills, 2 * 12);
 }
 
-TEST_F(Resume, AfterManyKillsGivesWhatAnUninterruptedRunGives) {
-  if (!kCanInjectFaults) GTEST_SKIP() << "sanitizers do not let a library be loaded before them";
+TEST_F(InjectedResume, AfterManyKillsGivesWhatAnUninterruptedRunGives) {
   const fs::path config = small_config();
   const std::string whole = expected(config);
   int code = call_with_fault("kill 3", run_of(config, {"--no-report"}));
@@ -91,8 +94,7 @@ TEST_F(Resume, AfterManyKillsGivesWhatAnUninterruptedRunGives) {
   EXPECT_EQ(findings_of(results_folder()), whole);
 }
 
-TEST_F(Resume, BeforeThePlanIsWrittenSaysSoAndTheFolderCanBeUsed) {
-  if (!kCanInjectFaults) GTEST_SKIP() << "sanitizers do not let a library be loaded before them";
+TEST_F(InjectedResume, BeforeThePlanIsWrittenSaysSoAndTheFolderCanBeUsed) {
   const fs::path config = small_config();
   EXPECT_EQ(call_with_fault("head 0", run_of(config)), -SIGKILL);
   EXPECT_EQ(call(kFaulty, resume()), 74);

@@ -59,6 +59,12 @@ int RunTest::call(const std::string& program, const Arguments& arguments,
   return finish(start(program, arguments, environment));
 }
 
+void RunTest::skip_with_sanitizers() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers do not let a library be loaded before them";
+#endif
+}
+
 int RunTest::call_with_fault(const std::string& fault, const Arguments& arguments,
                              Environment environment) {
   environment["LD_PRELOAD"] = LONGATTN_FAULTS;

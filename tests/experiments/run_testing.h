@@ -37,6 +37,9 @@ class RunTest : public testing::Test {
   pid_t start(const std::string& program, Arguments arguments, const Environment& environment = {});
   int call(const std::string& program, const Arguments& arguments,
            const Environment& environment = {});
+  /// For SetUp of tests that call_with_fault: sanitizers want to be loaded first, and so does what
+  /// injects faults.
+  static void skip_with_sanitizers();
   /// With a fault of tests/experiments/programs/faults.cpp.
   int call_with_fault(const std::string& fault, const Arguments& arguments,
                       Environment environment = {});
@@ -66,12 +69,5 @@ class RunTest : public testing::Test {
   const TemporaryFolder temporary_;
   const std::filesystem::path folder_ = temporary_.path();
 };
-
-/// Sanitizers want to be loaded first, and so does what injects faults.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kCanInjectFaults = false;
-#else
-inline constexpr bool kCanInjectFaults = true;
-#endif
 
 }  // namespace longattn
