@@ -184,9 +184,9 @@ void print(const std::string& path, const Contents& contents) {
   }
 }
 
-int inspect(const std::string& path, bool json) {
+int inspect(const std::string& path, bool as_json) {
   const Contents contents = inspect_file(path);
-  if (json) {
+  if (as_json) {
     // A path need not be UTF-8: replace rather than fail.
     fmt::print("{}\n", to_json(path, contents).dump(2, ' ', false, Json::error_handler_t::replace));
   } else {
