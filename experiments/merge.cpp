@@ -26,7 +26,7 @@ using nlohmann::json;
 // The journal of one shard, taken apart.
 struct Part {
   std::string folder;
-  Shard shard;
+  RunShard shard;
   json run;
   std::vector<json> cells, measurements;
   std::string ended;  // empty: it did not
@@ -132,7 +132,7 @@ RunResults merge_runs(const std::vector<std::string>& shards, const std::string&
   }
   const Part& first = parts.begin()->second;
   std::vector<json> records = {first.run};
-  records[0]["shard"] = to_string(Shard{});
+  records[0]["shard"] = to_string(RunShard{});
   records[0]["provenance"].push_back(
       {"merged from", fmt::format("{} of {} shards", parts.size(), first.shard.count)});
   std::vector<Cell> cells;
@@ -145,7 +145,7 @@ RunResults merge_runs(const std::vector<std::string>& shards, const std::string&
   }
   for (Index index = 1; index <= first.shard.count; ++index) {
     const auto found = parts.find(index);
-    const std::string name = to_string(Shard{index, first.shard.count});
+    const std::string name = to_string(RunShard{index, first.shard.count});
     if (found == parts.end()) {
       if (std::ranges::find(owners, index) == owners.end()) continue;  // it has no cells
       remarks.push_back(fmt::format("shard {} is missing: its cells stay skipped", name));

@@ -18,7 +18,7 @@ struct RunSettings {
   std::string folder;                  ///< empty: results/<experiment>/<UTC time>
   std::string command;                 ///< that repeats it
   std::vector<std::string> overrides;  ///< of the config, as read_experiment had them
-  Shard shard;                         ///< cells of other shards are skipped
+  RunShard shard;                      ///< cells of other shards are skipped
   Index max_failures = 0;              ///< end after so many cells have failed; 0: never
 };
 

@@ -12,10 +12,10 @@
 
 namespace longattn {
 
-std::string to_string(const Shard& shard) { return fmt::format("{}/{}", shard.index, shard.count); }
+std::string to_string(const RunShard& shard) { return fmt::format("{}/{}", shard.index, shard.count); }
 
-Shard shard_from_string(const std::string& text) {
-  Shard shard;
+RunShard shard_from_string(const std::string& text) {
+  RunShard shard;
   const char* const end = text.data() + text.size();
   const auto index = std::from_chars(text.data(), end, shard.index);
   const bool slash = index.ec == std::errc() && index.ptr != end && *index.ptr == '/';
@@ -39,7 +39,7 @@ std::vector<Index> shard_of_cells(const std::vector<Cell>& cells, Index count) {
   return shards;
 }
 
-std::string left_to(const Shard& other) {
+std::string left_to(const RunShard& other) {
   return fmt::format("left to shard {}", to_string(other));
 }
 

@@ -56,17 +56,17 @@ class Check {
     return settings_.laws.empty() ||
            std::ranges::find(settings_.laws, law.name) != settings_.laws.end();
   }
-  bool done() const { return settings_.stop_at_first && !report_.findings.empty(); }
+  bool done() const { return settings_.stop_at_first && !report_.violations.empty(); }
 
   LawTally& tally(std::string_view law) {
     return *std::ranges::find(report_.laws, law, &LawTally::law);
   }
 
-  void add_finding(std::string_view law, const std::string& problem, const std::string& detail) {
+  void add_violation(std::string_view law, const std::string& problem, const std::string& detail) {
     LawTally& count = tally(law);
     ++count.failed;
     if (count.failed > settings_.findings_per_law) return;
-    report_.findings.push_back({std::string(law), problem, detail});
+    report_.violations.push_back({std::string(law), problem, detail});
   }
 
   void check_shape(const Options& options, const Shape& shape) {
@@ -91,8 +91,8 @@ class Check {
       made.emplace(variant_, options, shape, with_extra);
     } catch (const std::exception& error) {
       if (!report_.laws.empty()) {
-        add_finding(report_.laws.front().law, problem,
-                    fmt::format("is not refused, but making the plan throws: {}", error.what()));
+        add_violation(report_.laws.front().law, problem,
+                      fmt::format("is not refused, but making the plan throws: {}", error.what()));
       }
       return;
     }
@@ -110,9 +110,9 @@ class Check {
     try {
       if (!law.applies(c)) return;
       ++tally(law.name).run;
-      if (const Violation violation = law.run(c)) add_finding(law.name, problem, *violation);
+      if (const Violation violation = law.run(c)) add_violation(law.name, problem, *violation);
     } catch (const std::exception& error) {
-      add_finding(law.name, problem, fmt::format("throws: {}", error.what()));
+      add_violation(law.name, problem, fmt::format("throws: {}", error.what()));
     }
   }
 
@@ -120,7 +120,7 @@ class Check {
   void require_laws() {
     for (const Law& law : conformance_laws()) {
       if (!law.every_variant || !wanted(law) || tally(law.name).run > 0) continue;
-      add_finding(law.name, "all shapes and settings", "never ran: no problem was accepted");
+      add_violation(law.name, "all shapes and settings", "never ran: no problem was accepted");
     }
   }
 

@@ -10,7 +10,7 @@
 namespace longattn {
 
 /// One law broken in one case.
-struct Finding {
+struct BrokenLaw {
   std::string law;
   std::string problem;  ///< the shape's name, the problem, and the options
   std::string detail;   ///< what was found and what was expected, both numbers
@@ -28,10 +28,10 @@ struct CheckReport {
   Index cases = 0;                       ///< problems x settings that were accepted
   std::map<std::string, Index> refused;  ///< reasons of `unsupported`, and how often
   std::vector<LawTally> laws;            ///< in the order of conformance_laws()
-  std::vector<Finding> findings;         ///< the first few of each law; LawTally counts all of them
+  std::vector<BrokenLaw> violations;     ///< the first few of each law; LawTally counts all of them
   std::vector<std::string> notes;        ///< what a reader should know, and is no violation
 
-  bool passed() const { return findings.empty(); }
+  bool passed() const { return violations.empty(); }
 };
 
 struct CheckSettings {
@@ -41,14 +41,15 @@ struct CheckSettings {
   Index max_settings = 24;        ///< of options, the defaults included
   Index findings_per_law = 3;     ///< kept in the report
   std::vector<std::string> laws;  ///< only these; empty: all
-  bool stop_at_first = false;     ///< at the first finding
+  bool stop_at_first = false;     ///< at the first violation
 };
 
 /// Every law with its sentence, nothing counted.
 std::vector<LawTally> law_names();
 
 /// Holds a variant against every law on every shape and setting that it accepts. What throws is a
-/// finding, and so is a law for every variant that never ran: nothing to check is not conformance.
+/// violation, and so is a law for every variant that never ran: nothing to check is not
+/// conformance.
 CheckReport check_variant(const Variant& variant, const CheckSettings& settings = {});
 
 }  // namespace longattn

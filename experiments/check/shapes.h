@@ -7,7 +7,7 @@
 
 namespace longattn {
 
-/// One Problem on which the laws are held, with the name under which findings call it.
+/// One Problem on which the laws are held, with the name under which violations call it.
 struct Shape {
   std::string name;
   Problem problem;

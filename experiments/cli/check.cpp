@@ -108,19 +108,19 @@ void print_report(const CheckReport& report, bool verbose) {
     for (const auto& [reason, times] : report.refused) count += times;
     fmt::print("  refused {} more cases (--verbose says why)\n", count);
   }
-  for (const Finding& finding : report.findings) {
-    fmt::print("\n  {} is broken\n    on    {}\n    found {}\n", finding.law, finding.problem,
-               finding.detail);
+  for (const BrokenLaw& violation : report.violations) {
+    fmt::print("\n  {} is broken\n    on    {}\n    found {}\n", violation.law, violation.problem,
+               violation.detail);
   }
   fmt::print("\n");
   std::fflush(stdout);
 }
 
 Json to_json(const CheckReport& report) {
-  Json json = {{"variant", report.variant}, {"conforms", report.passed()},
-               {"cases", report.cases},     {"notes", report.notes},
-               {"laws", Json::array()},     {"refused", Json::array()},
-               {"findings", Json::array()}};
+  Json json = {{"variant", report.variant},  {"conforms", report.passed()},
+               {"cases", report.cases},      {"notes", report.notes},
+               {"laws", Json::array()},      {"refused", Json::array()},
+               {"violations", Json::array()}};
   for (const LawTally& law : report.laws) {
     json["laws"].push_back(
         {{"law", law.law}, {"sentence", law.sentence}, {"run", law.run}, {"failed", law.failed}});
@@ -128,9 +128,9 @@ Json to_json(const CheckReport& report) {
   for (const auto& [reason, count] : report.refused) {
     json["refused"].push_back({{"reason", reason}, {"cases", count}});
   }
-  for (const Finding& finding : report.findings) {
-    json["findings"].push_back(
-        {{"law", finding.law}, {"problem", finding.problem}, {"detail", finding.detail}});
+  for (const BrokenLaw& violation : report.violations) {
+    json["violations"].push_back(
+        {{"law", violation.law}, {"problem", violation.problem}, {"detail", violation.detail}});
   }
   return json;
 }
@@ -164,7 +164,7 @@ void add_check(CLI::App& app, const Invocation& invocation, Action& chosen) {
                     "Every setting of the options on every shape, at two temperatures (minutes)");
   command->add_option("--law", request->settings.laws, "Only this law; may be repeated");
   command->add_flag("--json", request->json, "One JSON array on standard output");
-  command->add_flag("--verbose", request->verbose, "More findings, and why cases were refused");
+  command->add_flag("--verbose", request->verbose, "More violations, and why cases were refused");
   command->footer(kHelp);
   const std::vector<const Variant*> table = invocation.variants;
   command->callback(

@@ -78,7 +78,7 @@ RunOutcome measure(const RunArguments& arguments, const Invocation& invocation) 
     return resume_run(arguments.resume, config, invocation.variants, max_failures, stop_signal);
   }
   if (arguments.config.empty()) throw Error("run: expected a config file, or --resume FOLDER");
-  const Shard shard = shard_from_string(arguments.shard);
+  const RunShard shard = shard_from_string(arguments.shard);
   Experiment experiment = read_experiment(arguments.config, invocation.variants, arguments.set);
   if (arguments.rounds > 0) experiment.measure.rounds = arguments.rounds;
   std::vector<PlannedCell> plan = make_plan(experiment);

@@ -55,7 +55,7 @@ TEST(CheckCommand, WritesJsonThatAProgramCanRead) {
   ASSERT_EQ(json.size(), 2U);
   EXPECT_EQ(json[0]["variant"], "stub");
   EXPECT_EQ(json[0]["conforms"], false);
-  EXPECT_EQ(json[0]["findings"][0]["law"], "exact");
+  EXPECT_EQ(json[0]["violations"][0]["law"], "exact");
   EXPECT_EQ(json[1]["conforms"], true);
   EXPECT_EQ(json[1]["laws"][0]["failed"], 0);
   EXPECT_GT(json[1]["laws"][0]["run"], 40);

@@ -15,8 +15,8 @@ namespace {
 
 std::string told(const CheckReport& report) {
   std::string text;
-  for (const Finding& finding : report.findings) {
-    text += finding.law + " on " + finding.problem + ": " + finding.detail + "\n";
+  for (const BrokenLaw& violation : report.violations) {
+    text += violation.law + " on " + violation.problem + ": " + violation.detail + "\n";
   }
   return text;
 }
@@ -47,9 +47,9 @@ TEST_P(BrokenStubs, IsCaughtByItsLaw) {
   settings.stop_at_first = true;
   const CheckReport report = check_variant(stub(broken.fault), settings);
   ASSERT_FALSE(report.passed());
-  EXPECT_EQ(report.findings[0].law, broken.law);
-  EXPECT_FALSE(report.findings[0].detail.empty());
-  EXPECT_FALSE(report.findings[0].problem.empty());
+  EXPECT_EQ(report.violations[0].law, broken.law);
+  EXPECT_FALSE(report.violations[0].detail.empty());
+  EXPECT_FALSE(report.violations[0].problem.empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(ConformanceKit, BrokenStubs, testing::ValuesIn(kBrokenStubs),

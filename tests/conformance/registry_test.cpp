@@ -12,9 +12,9 @@ class BuiltinVariants : public testing::TestWithParam<const Variant*> {};
 TEST_P(BuiltinVariants, KeepsTheLawsThatItDeclares) {
   const CheckReport report = check_variant(*GetParam());
   EXPECT_GT(report.cases, 0);
-  for (const Finding& finding : report.findings) {
-    ADD_FAILURE() << finding.law << "\n  on    " << finding.problem << "\n  found "
-                  << finding.detail;
+  for (const BrokenLaw& violation : report.violations) {
+    ADD_FAILURE() << violation.law << "\n  on    " << violation.problem << "\n  found "
+                  << violation.detail;
   }
 }
 

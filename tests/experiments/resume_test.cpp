@@ -346,7 +346,7 @@ TEST_F(Resume, OfShardsAndMergedTheyAreTheWholeRun) {
   EXPECT_FALSE(fs::exists(other + "4"));
 }
 
-TEST(Shard, IsWrittenAsTwoNumbers) {
+TEST(RunShard, IsWrittenAsTwoNumbers) {
   EXPECT_EQ(to_string(shard_from_string("2/3")), "2/3");
   for (const char* wrong : {"", "2", "0/3", "4/3", "2/", "/3", "2/3x", "-1/3", "a/b", "1/0"}) {
     EXPECT_THROW(shard_from_string(wrong), OptionError) << wrong;

@@ -145,8 +145,8 @@ inline void expect_conformance(Variant variant, const OptionTexts& defaults) {
   settings.max_settings = 1;
   const CheckReport report = check_variant(variant, settings);
   EXPECT_GT(report.cases, 20);  // what the variant refuses is not among them
-  for (const Finding& finding : report.findings) {
-    ADD_FAILURE() << finding.law << ": " << finding.problem << ": " << finding.detail;
+  for (const BrokenLaw& violation : report.violations) {
+    ADD_FAILURE() << violation.law << ": " << violation.problem << ": " << violation.detail;
   }
 }
 
