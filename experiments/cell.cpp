@@ -35,6 +35,12 @@ std::optional<Status> status_from_string(std::string_view name) {
   return std::nullopt;
 }
 
+const CellResult* RunResults::find(const std::string& id) const {
+  const auto found =
+      std::ranges::find_if(cells, [&](const CellResult& result) { return result.cell.id == id; });
+  return found == cells.end() ? nullptr : &*found;
+}
+
 std::string status_text(const CellResult& result) {
   std::string text(to_string(result.status));
   if (result.few_rounds) {

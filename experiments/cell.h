@@ -166,6 +166,9 @@ struct RunResults {
   std::vector<CellResult> cells;                           ///< in plan order
   std::vector<InputResult> inputs;
   std::vector<PatternPicture> patterns;
+
+  /// The cell of that id, or nullptr.
+  const CellResult* find(const std::string& id) const;
 };
 
 /// "ok", "timeout"; "ok, few_rounds 3/9, nondeterministic": the status and what must be known of

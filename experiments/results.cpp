@@ -17,11 +17,10 @@ namespace {
 
 using nlohmann::json;
 
-CellResult& find_cell(RunResults& results, const json& record) {
+CellResult& cell_of(RunResults& results, const json& record) {
   const auto id = record.at("id").get<std::string>();
-  for (CellResult& result : results.cells) {
-    if (result.cell.id == id) return result;
-  }
+  if (const CellResult* found = results.find(id))
+    return results.cells[static_cast<size_t>(found - results.cells.data())];
   throw DataError(fmt::format("record of cell {} which is not in the plan", id));
 }
 
@@ -34,7 +33,7 @@ void add_cell(const json& record, RunResults& results) {
 }
 
 void apply_verdict(const json& record, RunResults& results) {
-  CellResult& result = find_cell(results, record);
+  CellResult& result = cell_of(results, record);
   const Status before = result.status;
   const std::string reason = result.reason;
   apply_measurements(record.at("result"), result);
@@ -63,7 +62,7 @@ void add_pattern(const json& record, RunResults& results) {
 
 void add_input(const json& record, RunResults& results) {
   InputResult input = input_from_json(record.at("input"));
-  find_cell(results, json{{"id", input.cell_id}});
+  cell_of(results, json{{"id", input.cell_id}});
   results.inputs.push_back(std::move(input));
 }
 
@@ -155,12 +154,9 @@ void finish_results(RunResults& results) {
     find_rank_oracle(results, result);
   }
   for (PatternPicture& picture : results.patterns) {
-    for (const CellResult& result : results.cells) {
-      if (result.cell.id == picture.cell_id) {
-        picture.title = short_label(result.cell, results.cells);
-        picture.title +=
-            fmt::format(", {}, {} tokens", result.cell.input.label, result.cell.problem.key_len);
-      }
+    if (const CellResult* result = results.find(picture.cell_id)) {
+      picture.title = fmt::format("{}, {}, {} tokens", short_label(result->cell, results.cells),
+                                  result->cell.input.label, result->cell.problem.key_len);
     }
   }
 }

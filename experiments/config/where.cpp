@@ -88,7 +88,7 @@ const Option* find_option(const Variant& variant, std::string_view name) {
   return found == variant.options.end() ? nullptr : &*found;
 }
 
-Type type_of(const Option& option) {
+Type expression_type(const Option& option) {
   switch (option.type) {
     case OptionType::boolean:
       return Type::boolean;
@@ -134,7 +134,7 @@ class Where {
         expression.check([&](std::string_view name) {
           if (const Field* field = find_field(name)) return field->type;
           const Option* option = find_option(*variant, name);
-          return option == nullptr ? Type::unknown : type_of(*option);
+          return option == nullptr ? Type::unknown : expression_type(*option);
         });
       }
       expression_ = std::move(expression);

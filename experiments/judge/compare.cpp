@@ -80,13 +80,6 @@ void compare_times(std::vector<CellComparison>& cells, const CompareSettings& se
   }
 }
 
-const CellResult* find_cell(const RunResults& results, const std::string& id) {
-  for (const CellResult& result : results.cells) {
-    if (result.cell.id == id) return &result;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 std::string_view to_string(Verdict verdict) {
@@ -108,7 +101,7 @@ Comparison compare_runs(const RunResults& before, const RunResults& after,
   comparison.build_differences = differences(before, after, kBuild);
   Index timed = 0;
   for (const CellResult& a : before.cells) {
-    const CellResult* b = find_cell(after, a.cell.id);
+    const CellResult* b = after.find(a.cell.id);
     if (b == nullptr) {
       comparison.only_before.push_back(&a);
       continue;
@@ -130,7 +123,7 @@ Comparison compare_runs(const RunResults& before, const RunResults& after,
     comparison.cells.push_back(std::move(cell));
   }
   for (const CellResult& b : after.cells) {
-    if (find_cell(before, b.cell.id) == nullptr) comparison.only_after.push_back(&b);
+    if (before.find(b.cell.id) == nullptr) comparison.only_after.push_back(&b);
   }
   compare_times(comparison.cells, settings);
   while (smallest_mann_whitney(comparison.rounds_needed, comparison.rounds_needed) *

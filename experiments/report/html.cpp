@@ -171,13 +171,6 @@ std::string titled_table(const TextTable& table) {
 std::string pareto_html(const Block& block) { return titled_table(pareto_overview(block)); }
 std::string heads_html(const Block& block) { return titled_table(heads_overview(block)); }
 
-const CellResult* find_cell(const RunResults& results, const std::string& id) {
-  for (const CellResult& result : results.cells) {
-    if (result.cell.id == id) return &result;
-  }
-  return nullptr;
-}
-
 std::string patterns_section(const RunResults& results, size_t& number) {
   std::string text = "<section id=\"patterns\">\n<h2>Attention patterns</h2>\n";
   if (results.patterns.empty()) {
@@ -191,7 +184,7 @@ std::string patterns_section(const RunResults& results, size_t& number) {
       "bins have no mass at all.</p>\n<div class=\"patterns\">\n";
   const size_t each = std::min(kPatternBytes / results.patterns.size(), size_t{40} << 10);
   for (const PatternPicture& picture : results.patterns) {
-    const CellResult* result = find_cell(results, picture.cell_id);
+    const CellResult* result = results.find(picture.cell_id);
     const Index queries = result == nullptr ? picture.rows : result->cell.problem.query_len;
     const Index keys = result == nullptr ? picture.columns : result->cell.problem.key_len;
     text += fmt::format("<figure>{}{}</figure>\n", pattern_svg(picture, queries, keys, each),

@@ -23,13 +23,6 @@ constexpr std::array<std::pair<const char*, bool>, 11> kHeads = {{{"input", true
                                                                   {"first 4 tokens", false},
                                                                   {"effective rank", false}}};
 
-const CellResult* cell_of(const RunResults& results, const InputResult& input) {
-  for (const CellResult& result : results.cells) {
-    if (result.cell.id == input.cell_id) return &result;
-  }
-  return nullptr;
-}
-
 std::string figure(const std::optional<Estimate>& estimate) {
   if (!estimate) return "?";
   const std::string half = half_width(*estimate);
@@ -78,7 +71,7 @@ std::string input_sentence(const RunResults& results, const Block& block) {
   const InputResult* longest = nullptr;
   Index length = 0;
   for (const InputResult& input : results.inputs) {
-    const CellResult* cell = cell_of(results, input);
+    const CellResult* cell = results.find(input.cell_id);
     if (cell == nullptr || one_line(cell->cell.input.label) != block.input) continue;
     const Index key_len = cell->cell.problem.key_len;
     if (longest != nullptr && key_len <= length) continue;
@@ -113,7 +106,7 @@ std::string input_sentence(const RunResults& results, const Block& block) {
 std::string input_table(const RunResults& results) {
   std::string rows;
   for (const InputResult& input : results.inputs) {
-    const CellResult* cell = cell_of(results, input);
+    const CellResult* cell = results.find(input.cell_id);
     if (cell == nullptr) continue;
     const auto length = static_cast<double>(cell->cell.problem.key_len);
     rows += "<tr>" + text_cell(cell->cell.input.label);

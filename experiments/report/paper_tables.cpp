@@ -14,7 +14,6 @@
 namespace longattn {
 namespace {
 
-constexpr size_t kLatexRows = 48;  // of a page
 constexpr size_t kLatexName = 26;  // columns of a name that has no row of its own
 
 using Escape = std::string (*)(std::string_view);

@@ -13,8 +13,7 @@
 namespace longattn {
 namespace {
 
-constexpr double kWidth = kPlotWidth, kHeight = kPlotHeight;  // pixels of the plot
-constexpr double kLine = 15;                                  // pixels of a line of text
+constexpr double kLine = 15;  // pixels of a line of text
 
 std::string number_at(const Tag& tag, double x, double y, const char* align) {
   return fmt::format("set label '{}' at graph {:.4f}, graph {:.4f} {} front textcolor rgb '{}'\n",
@@ -36,11 +35,11 @@ bool apart(double x, double y, double across, double down) {
 
 // Whether a number centred here leaves a point and its error bars uncovered.
 bool clear_of(const Tag& tag, double x, double y) {
-  const double point_x = tag.x * kWidth, point_y = tag.y * kHeight;
-  const bool beside_bar =
-      std::abs(y - point_y) >= 9 || x < tag.left * kWidth - 10 || x > tag.right * kWidth + 10;
-  const bool beside_upright =
-      std::abs(x - point_x) >= 10 || y < tag.low * kHeight - 9 || y > tag.high * kHeight + 9;
+  const double point_x = tag.x * kPlotWidth, point_y = tag.y * kPlotHeight;
+  const bool beside_bar = std::abs(y - point_y) >= 9 || x < tag.left * kPlotWidth - 10 ||
+                          x > tag.right * kPlotWidth + 10;
+  const bool beside_upright = std::abs(x - point_x) >= 10 || y < tag.low * kPlotHeight - 9 ||
+                              y > tag.high * kPlotHeight + 9;
   return beside_bar && beside_upright && apart(x - point_x, y - point_y, 13, 12);
 }
 
@@ -80,7 +79,7 @@ std::string tags_at_the_edge(const std::vector<Tag>& tags) {
   std::vector<double> wanted;
   for (const Tag& tag : tags) wanted.push_back(-tag.y);  // downwards
   const double room = 1 / std::max(1.0, static_cast<double>(tags.size()) - 1);
-  const std::vector<double> places = spread(wanted, std::min(kLine / kHeight, room));
+  const std::vector<double> places = spread(wanted, std::min(kLine / kPlotHeight, room));
   std::string script;
   for (size_t n = 0; n < tags.size(); ++n) {
     script += line_between(tags[n], 1.02, -places[n]);
@@ -96,7 +95,7 @@ std::string tags_at_points(const std::vector<Tag>& tags) {
   std::vector<Place> taken;
   std::string script;
   const auto is_free = [&](const Place& at) {
-    const bool inside = at.x > 8 && at.x < kWidth + 12 && at.y > 8 && at.y < kHeight - 8;
+    const bool inside = at.x > 8 && at.x < kPlotWidth + 12 && at.y > 8 && at.y < kPlotHeight - 8;
     return inside &&
            std::ranges::all_of(tags, [&](const Tag& tag) { return clear_of(tag, at.x, at.y); }) &&
            std::ranges::all_of(taken, [&](const Place& other) {
@@ -104,7 +103,7 @@ std::string tags_at_points(const std::vector<Tag>& tags) {
            });
   };
   for (const Tag& tag : tags) {
-    const Place point{tag.x * kWidth, tag.y * kHeight};
+    const Place point{tag.x * kPlotWidth, tag.y * kPlotHeight};
     Place best{point.x + 13, point.y};
     bool found = false;
     double distance = 13;
@@ -118,7 +117,7 @@ std::string tags_at_points(const std::vector<Tag>& tags) {
       }
     }
     taken.push_back(best);
-    const double x = best.x / kWidth, y = best.y / kHeight;
+    const double x = best.x / kPlotWidth, y = best.y / kPlotHeight;
     if (std::hypot(best.x - point.x, best.y - point.y) > 20) {
       // Up to the text's edge, not into it.
       const double part = 1 - 8 / std::hypot(best.x - point.x, best.y - point.y);

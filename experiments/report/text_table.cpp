@@ -8,8 +8,6 @@
 namespace longattn {
 namespace {
 
-constexpr size_t kLatexRows = 48;  // of a page
-
 std::string joined(const std::vector<std::string>& fields, std::string (*escape)(std::string_view),
                    const char* between) {
   std::vector<std::string> escaped;

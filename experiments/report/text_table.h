@@ -14,6 +14,8 @@ struct TextTable {
   std::vector<std::vector<std::string>> rows;  ///< each as long as heads
 };
 
+inline constexpr size_t kLatexRows = 48;  ///< of a page
+
 // Empty where there are no rows. In LaTeX a long one goes on in further tables.
 std::string html_table(const TextTable& table);
 std::string markdown_table(const TextTable& table);
