@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <numbers>
 
 #include "core/fetch.h"
@@ -17,8 +16,6 @@ using kernels::kStrip;
 using kernels::round_up;
 
 namespace {
-
-constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
 ColumnRange widened(ColumnRange range, Index multiple) {
   return {range.begin / multiple * multiple, round_up(range.end, multiple)};

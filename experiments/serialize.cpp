@@ -292,7 +292,8 @@ void apply_measurements(const json& in, CellResult& result) {
   }
   if (in.contains("measured")) {
     for (const auto& [name, values] : in.at("measured").items()) {
-      std::erase_if(result.measured, [&](const PlanFigure& old) { return old.name == name; });
+      std::erase_if(result.measured,
+                    [&, name = name](const PlanFigure& old) { return old.name == name; });
       result.measured.push_back({name, values.get<std::vector<double>>()});
     }
   }

@@ -103,7 +103,8 @@ void Projector::pool(const Inputs& inputs, float* projected, Context& context) c
     float* out = projected + task * width();
     float* loaded = rows.data() + worker * width();
     std::fill_n(out, width(), 0.0f);
-    const auto add = [&](const ConstTensorView& view, Side side, float* sum) {
+    const auto add = [&, begin = begin, end = end](const ConstTensorView& view, Side side,
+                                                   float* sum) {
       const bool means = projections_.means();
       const float* taps = means ? nullptr : projections_.taps(side, at.head);
       for (Index j = begin; j < seen; ++j) {
