@@ -133,6 +133,68 @@ void erase_element(std::string& text, const std::string& name) {
   }
 }
 
+// Boxes behind labels, of which our figures have none.
+void erase_filters(std::string& text) {
+  constexpr std::string_view kEnd = "</filter>";
+  for (size_t begin; (begin = text.find("<filter")) != std::string::npos;) {
+    const size_t end = text.find(kEnd, begin);
+    if (end == std::string::npos) return;
+    text.erase(begin, end + kEnd.size() - begin);
+  }
+}
+
+// Runs of white space as one space each.
+std::string squeezed(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    const bool white = c == ' ' || c == '\n' || c == '\t';
+    if (!white) {
+      result += c;
+    } else if (result.empty() || result.back() != ' ') {
+      result += ' ';
+    }
+  }
+  return result;
+}
+
+// The tags of a drawing, of which most are groups that gnuplot opens anew for each stroke: what
+// opens the same group again right behind its end goes on in it, and an empty group is no group.
+class Tags {
+ public:
+  void add(std::string tag) {
+    if (tag.starts_with("<g ") || tag == "<g>") {
+      if (!ended_.empty() && ended_ == tag) {
+        tags_.pop_back();  // its end
+      } else {
+        tags_.push_back(tag);
+      }
+      open_.push_back(std::move(tag));
+      ended_.clear();
+    } else if (tag == "</g>" && !open_.empty()) {
+      ended_ = std::move(open_.back());
+      open_.pop_back();
+      if (tags_.back() == ended_) {
+        tags_.pop_back();
+        ended_.clear();
+      } else {
+        tags_.push_back(std::move(tag));
+      }
+    } else {
+      tags_.push_back(std::move(tag));
+      ended_.clear();
+    }
+  }
+  std::string text() const {
+    std::string result;
+    for (const std::string& tag : tags_) result += tag;
+    return result;
+  }
+
+ private:
+  std::vector<std::string> tags_, open_;
+  std::string ended_;  // what opened the group that ended last; empty: something came behind it
+};
+
 }  // namespace
 
 void run_gnuplot(const std::string& folder, const std::string& script, double limit_s) {
@@ -154,16 +216,19 @@ std::string inline_svg(const std::string& svg, const std::string& prefix,
   std::string text = svg.substr(std::min(svg.find("<svg"), svg.size()));
   erase_element(text, "title");  // the first ones, of the file
   erase_element(text, "desc");
-  std::string result;
-  // Only inside tags: labels between them stay as they are. gnuplot escapes "<" in labels.
+  erase_filters(text);
+  Tags tags;
+  // Labels stand between tags, where they stay as they are. gnuplot escapes "<" in labels.
   for (std::string_view rest = text; !rest.empty();) {
     const size_t open = std::min(rest.find('<'), rest.size());
-    result += rest.substr(0, open);
+    const std::string_view label = rest.substr(0, open);
+    if (label.find_first_not_of(" \n\t") != std::string_view::npos) tags.add(std::string(label));
     rest.remove_prefix(open);
-    const size_t close = std::min(rest.find('>'), rest.size());
-    result += themed_tag(std::string(rest.substr(0, close)), prefix);
+    const size_t close = std::min(rest.find('>') + 1, rest.size());
+    if (close > 0) tags.add(themed_tag(squeezed(rest.substr(0, close)), prefix));
     rest.remove_prefix(close);
   }
+  std::string result = tags.text();
   if (result.starts_with("<svg")) {
     result.insert(4, " role=\"img\" aria-label=\"" + html(description) + "\"");
   }

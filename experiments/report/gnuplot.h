@@ -15,7 +15,9 @@ void run_gnuplot(const std::string& folder, const std::string& script, double li
 std::string data_text(std::string_view text);
 
 /// A gnuplot SVG as part of an HTML page: without prolog, title and description, its ids made
-/// unique by `prefix`, its ink (kInk) turned into currentColor so that it follows the page's theme.
+/// unique by `prefix`, its ink (kInk) turned into currentColor so that it follows the page's theme;
+/// without what gnuplot writes and nothing needs: line ends, filters, and the end of a group before
+/// the same group begins again.
 std::string inline_svg(const std::string& svg, const std::string& prefix,
                        const std::string& description);
 

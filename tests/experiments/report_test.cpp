@@ -17,6 +17,7 @@
 
 #include "experiments/report/csv.h"
 #include "experiments/report/findings.h"
+#include "experiments/report/gnuplot.h"
 #include "experiments/report/layout.h"
 #include "experiments/report/paper_tables.h"
 #include "experiments/report/tables.h"
@@ -314,6 +315,21 @@ TEST(Report, OfThreeHundredCellsStaysBelowTwoMegabytes) {
     if (page.compare(at, 20, "<svg class=\"swatch\" ") != 0) ++pictures;
   }
   EXPECT_EQ(pictures, 2 * 7 + 60u);
+}
+
+TEST(Report, OpensAGroupOfStrokesOnce) {
+  const std::string drawing =
+      "<?xml version=\"1.0\"?>\n<svg viewBox=\"0 0 9 9\">\n<title>x</title>\n"
+      "<filter id='box' x='0'>\n<feFlood/>\n</filter>\n<g fill=\"none\">\n</g>\n"
+      "<g fill=\"none\">\n\t<path  d='M0,1\n\t\tL2,3  '/></g>\n<g fill=\"none\">\n\t<g id='a'>"
+      "<text>two  blanks</text></g>\n</g>\n<g fill=\"red\">\n<path d='M4,5'/></g>\n</svg>\n";
+  EXPECT_EQ(inline_svg(drawing, "n-", "what"),
+            "<svg role=\"img\" aria-label=\"what\" viewBox=\"0 0 9 9\"><g fill=\"none\">"
+            "<path d='M0,1 L2,3 '/><g id='n-a'><text>two  blanks</text></g></g>"
+            "<g fill=\"red\"><path d='M4,5'/></g></svg>");
+  EXPECT_EQ(inline_svg("<svg><g a=\"1\">x</g>y<g a=\"1\">z</g></svg>", "", "").substr(4),
+            " role=\"img\" aria-label=\"\"><g a=\"1\">x</g>y<g a=\"1\">z</g></svg>")
+      << "what stands between two groups stays between them";
 }
 
 // gnuplot drops from a key what it finds no room for.
