@@ -119,12 +119,14 @@ std::string print_block(const Block& block) {
   const Widths widths = column_widths(lines);
   std::string text = wrapped(block.input + ": " + block.problem, 0);
   std::string before;
-  for (const Line& line : lines) {
-    // A label too long for its column is printed once in full above its rows.
-    if (line.fields[0] != before && display_width(line.fields[0]) > widths[0]) {
-      text += wrapped(line.fields[0], 0);
+  for (Line& line : lines) {
+    // A label too long for its column is printed once in full above its rows, which have none.
+    std::string label = line.fields[0];
+    if (display_width(label) > widths[0]) {
+      if (label != before) text += wrapped(label, 0);
+      line.fields[0].clear();
     }
-    before = line.fields[0];
+    before = std::move(label);
     text += print_line(line, widths);
   }
   const std::string growth = growth_text(block);

@@ -358,6 +358,31 @@ TEST(Report, ShowsFailuresWithWhatTheySaid) {
   EXPECT_THAT(page, HasSubstr("ended after 60 s"));
 }
 
+TEST(Report, PrintsALabelTooLongForItsColumnOnceAboveItsRows) {
+  RunResults results = testing::realistic_results();
+  results.cells.resize(24);  // the first input
+  const std::string value = "of-many-letters-and-of-many-more-letters-still";
+  for (CellResult& result : results.cells) {
+    if (result.cell.variant == "longformer") result.cell.options[1].second = value;
+  }
+  results.cells[8].cell.options[1].second = "2";  // so that the label names the option
+  std::stringstream table(terminal_table(results));
+  size_t headings = 0, rows = 0;
+  bool below = false;
+  for (std::string line; std::getline(table, line);) {
+    if (line.empty()) break;  // behind the name of the experiment
+  }
+  for (std::string line; std::getline(table, line) && !line.empty();) {
+    EXPECT_EQ(line.find("…"), std::string::npos) << line;
+    const bool heading = line.ends_with(value);
+    if (heading) ++headings;
+    if (below && !heading && line.starts_with(" ")) ++rows;
+    below = heading || (below && line.starts_with(" "));
+  }
+  EXPECT_EQ(headings, 2u);
+  EXPECT_EQ(rows, 7u);
+}
+
 TEST(Report, PutsARemarkBesideEveryFigure) {
   RunResults results = testing::realistic_results();
   for (CellResult& result : results.cells) {
