@@ -7,7 +7,16 @@
 #include <cstddef>
 #include <cstdlib>
 
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// Sanitizers have an allocator of their own. g++ tells by macros, clang by features.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LONGATTN_SANITIZED 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LONGATTN_SANITIZED 1
+#endif
+
+#if defined(__GLIBC__) && !defined(LONGATTN_SANITIZED)
 #define LONGATTN_COUNTS_HEAP 1
 #else
 #define LONGATTN_COUNTS_HEAP 0
