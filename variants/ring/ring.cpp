@@ -12,6 +12,7 @@
 #include "core/kernels.h"
 #include "core/softmax_definition.h"
 #include "variants/ring/mpi_communicator.h"
+#include "variants/ring/ring_model.h"
 #include "variants/ring/ring_rank.h"
 #include "variants/ring/ring_schedule.h"
 #include "variants/ring/thread_communicator.h"
@@ -22,6 +23,7 @@ namespace {
 // Gathering must save a tenth of the time by the model, and take no more than this of a rank's
 // memory.
 constexpr double kGain = 0.9;
+const Cluster kAssumed = {.rate = 5e10, .network = {.latency = 50e-6, .bandwidth = 1e9}};
 constexpr Index kMemoryOfGathered = Index{64} << 20;
 
 // Messages of one process never wait for anyone else; this only bounds what should not happen.
@@ -220,7 +222,7 @@ RingPlan ring_plan(const Problem& problem, const Options& options) {
   RingPlan gathered(problem, layout, ranks, settings);
   Index memory = 0;
   for (int rank = 0; rank < ranks; ++rank) memory = std::max(memory, gathered.memory_bytes(rank));
-  const bool pays = gathered.predicted_seconds() < kGain * plan.predicted_seconds();
+  const bool pays = forecast(gathered, kAssumed).total < kGain * forecast(plan, kAssumed).total;
   return pays && memory <= kMemoryOfGathered ? gathered : plan;
 }
 

@@ -28,8 +28,9 @@ namespace longattn {
 /// rounded once, before they travel, the rank's own ones too, so that every layout computes the
 /// same: W is a softmax over rounded keys, and the rounding of values is part of the tolerance.
 /// exchange all_gather sends each block to all that need it at once: one latency, but the memory of
-/// all keys and values. auto takes it over MPI where RingPlan::predicted_seconds says that it saves
-/// a tenth, for at most 64 ranks and 64 MiB of a rank; figures() tells which it is.
+/// all keys and values. auto takes it over MPI where forecast() (ring_model.h) says that it saves a
+/// tenth on hosts of 50 Gflop/s joined by links of 1 GB/s and 50 us latency, for at most 64 ranks
+/// and 64 MiB of a rank; figures() tells which it is.
 ///
 /// Options: ranks (P), layout, transport, window, wire, exchange. forward has all ranks in this
 /// process, their blocks copied from buffer to buffer by a Communicator; within a step the ranks'

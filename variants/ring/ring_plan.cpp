@@ -42,7 +42,10 @@ double floor_sum(Index n, Index m, Index a, Index b) {
 
 // Pairs with key <= position, of two arithmetic sequences.
 double causal_pairs(const TokenSet& positions, const TokenSet& keys) {
-  if (keys.count == 0) return 0;
+  if (positions.count == 0 || keys.count == 0 || keys[0] > positions[positions.count - 1]) return 0;
+  if (keys[keys.count - 1] <= positions[0]) {  // as most are, of many ranks
+    return static_cast<double>(positions.count) * static_cast<double>(keys.count);
+  }
   const Index none = positions.count_below(keys[0]);
   const Index some = positions.count_below(keys[keys.count - 1]);
   const auto all = static_cast<double>(positions.count - some);
@@ -146,27 +149,43 @@ RingPlan::RingPlan(const Problem& problem, std::vector<Shard> queries, std::vect
 
 void RingPlan::count_pairs() {
   const int size = ranks();
-  pairs_.assign(static_cast<size_t>(size) * static_cast<size_t>(size), 0.0);
-  last_step_.assign(static_cast<size_t>(size), 0);
-  for (int rank = 0; rank < size; ++rank) {
-    for (int step = 0; step < size; ++step) {
-      const int from = origin(rank, step);
-      double& pairs = pairs_[static_cast<size_t>(rank * size + from)];
-      for (Index b = 0; b < problem_.batch; ++b) {
-        pairs += problem_.mask.document_ids.empty() ? count(queries(rank), keys(from), b)
-                                                    : count_documents(queries(rank), keys(from), b);
-      }
-      pairs *= static_cast<double>(problem_.num_heads);
-      int& last = last_step_[static_cast<size_t>(from)];
-      if (pairs > 0) last = std::max(last, step);
+  if (!problem_.mask.document_ids.empty()) {
+    std::vector<double> pairs;
+    for (int rank = 0; rank < size; ++rank) {
+      for (int from = 0; from < size; ++from) pairs.push_back(count_anew(rank, from));
     }
+    pairs_ = std::move(pairs);
   }
+  last_step_.assign(static_cast<size_t>(size), 0);
+  for (int from = 0; from < size; ++from) {
+    int& last = last_step_[static_cast<size_t>(from)];
+    for (last = size - 1; last > 0 && pairs((from + last) % size, from) == 0;) --last;
+  }
+}
+
+double RingPlan::pairs(int rank, int from) const {
+  if (pairs_.empty()) return count_anew(rank, from);
+  return pairs_[static_cast<size_t>(rank) * static_cast<size_t>(ranks()) +
+                static_cast<size_t>(from)];
+}
+
+double RingPlan::count_anew(int rank, int from) const {
+  const Mask& mask = problem_.mask;
+  const bool alike = mask.document_ids.empty() && mask.key_lengths.empty();  // batch entries
+  double pairs = 0;
+  for (Index b = 0; b < (alike ? std::min<Index>(problem_.batch, 1) : problem_.batch); ++b) {
+    pairs += mask.document_ids.empty() ? count(queries(rank), keys(from), b)
+                                       : count_documents(queries(rank), keys(from), b);
+  }
+  return pairs * static_cast<double>((alike ? problem_.batch : 1) * problem_.num_heads);
 }
 
 double RingPlan::count(const Shard& queries, const Shard& keys, Index b) const {
   double pairs = 0;
   for (const TokenSet& all : keys.segments()) {
-    const TokenSet seen = all.slice(0, all.count_below(problem_.visible_key_len(b)));
+    const Index visible = problem_.visible_key_len(b);
+    const TokenSet seen =
+        all[all.count - 1] < visible ? all : all.slice(0, all.count_below(visible));
     for (const TokenSet& rows : queries.segments()) {
       const auto up_to = [&](Index distance) {  // keys at most so far behind the query's own token
         return causal_pairs(moved(rows, problem_.position(0) + distance), seen);
@@ -277,27 +296,6 @@ Index RingPlan::memory_bytes(int rank) const {
          Workspace::rounded(widened_bytes(rank)) +
          Workspace::bytes_for<float>(rows * problem_.value_dim) +
          2 * Workspace::bytes_for<float>(rows);
-}
-
-double RingPlan::predicted_seconds() const {
-  constexpr double kRate = 5e10, kBandwidth = 1e9, kLatency = 50e-6;
-  const auto seconds = [](double bytes) { return bytes > 0 ? kLatency + bytes / kBandwidth : 0; };
-  double work = 0, chain = 0, sent = 0;
-  for (int step = 0; step < ranks(); ++step) {
-    double longest = 0, largest = 0;
-    for (int rank = 0; rank < ranks(); ++rank) {
-      longest = std::max(longest, operations(rank, origin(rank, step)) / kRate);
-      if (sends(rank, step)) {
-        largest = std::max(largest, static_cast<double>(block_bytes(origin(rank, step))));
-      }
-    }
-    work += longest;
-    chain += std::max(longest, seconds(largest));
-  }
-  for (int rank = 0; rank < ranks(); ++rank) {
-    sent = std::max(sent, static_cast<double>(bytes_sent(rank)));
-  }
-  return settings_.all_gather ? std::max(work, seconds(sent)) : chain;
 }
 
 double RingPlan::balance() const {

@@ -47,6 +47,9 @@ struct RingSettings {
   /// Every rank sends its block to all that need it at once, and holds all that it needs: one
   /// latency instead of P - 1, and the memory of the whole sequence's keys and values.
   bool all_gather = false;  ///< of at most kMostGathered ranks
+  /// Blocks that a rank of a ring has room for, the one at work among them: 2 is what ranks do
+  /// (ring_rank.h); other depths are for the model alone (ring_model.h).
+  int depth = 2;
 };
 
 /// The whole schedule of a ring as data: who holds what, what is computed and what is passed on at
@@ -91,10 +94,9 @@ class RingPlan {
   DType wire() const { return settings_.wire.value_or(problem_.dtype); }
   bool rounds() const { return wire() != problem_.dtype; }
   /// (query, key) pairs that the mask shows, of one rank's queries and one rank's keys, over all
-  /// heads and batch entries. Exact.
-  double pairs(int rank, int origin) const {
-    return pairs_[static_cast<size_t>(rank * ranks() + origin)];
-  }
+  /// heads and batch entries. Exact. In closed form, some 20 ns, so that plans of thousands of
+  /// ranks are small; of documents, which have none, counted when the plan is made.
+  double pairs(int rank, int origin) const;
 
   /// Multiplications and additions behind these.
   double operations(int rank, int origin) const {
@@ -104,8 +106,8 @@ class RingPlan {
   /// Of the keys and values that began at a rank, as they travel: one message.
   Index block_bytes(int origin) const;
   Index bytes_sent(int rank) const;
-  /// Blocks are held in this many places, by turns: two, or one a step if they are gathered.
-  int places() const { return settings_.all_gather ? ranks() : std::min(ranks(), 2); }
+  /// Blocks are held in this many places, by turns: `depth`, or one a step if they are gathered.
+  int places() const { return settings_.all_gather ? ranks() : std::min(ranks(), settings_.depth); }
   /// Room for the blocks held at steps place, place + places(), ..
   Index buffer_bytes(int rank, int place) const;
   /// Room for the largest block in the Problem's storage type; 0 where blocks travel so.
@@ -113,25 +115,20 @@ class RingPlan {
   /// What a rank holds from its first step to its last: its queries, blocks, its softmax state.
   Index memory_bytes(int rank) const;
 
-  /// Seconds of a pass on hosts of 50 Gflop/s joined by links of 1 GB/s and 50 us latency, exchange
-  /// behind computation: step by step, sum over t of max(work_t, latency + bytes_t / bandwidth) of
-  /// the busiest rank; gathered, max(sum of work_t, latency + all bytes / bandwidth) behind the own
-  /// block. Which of the two is less is what it is for.
-  double predicted_seconds() const;
-
   /// Mean work of a rank over the work of the longest chain: sum over steps of the most that any
   /// rank has to do. 1 without pairs.
   double balance() const;
 
  private:
   void count_pairs();
+  double count_anew(int rank, int origin) const;
   double count(const Shard& queries, const Shard& keys, Index batch_entry) const;
   double count_documents(const Shard& queries, const Shard& keys, Index batch_entry) const;
 
   const Problem problem_;
   const RingSettings settings_;
   std::vector<Shard> queries_, keys_;
-  std::vector<double> pairs_;   // [rank, origin]
+  std::vector<double> pairs_;   // [rank, origin], of documents; else empty
   std::vector<int> last_step_;  // of each origin: at which someone still needs its block
 };
 
