@@ -7,8 +7,10 @@
 #include <memory>
 
 #include "experiments/cli/commands.h"
+#include "experiments/cluster_outlook.h"
 #include "experiments/exit_codes.h"
 #include "experiments/forecast.h"
+#include "experiments/report/clusters.h"
 #include "experiments/report/layout.h"
 #include "experiments/report/text.h"
 #include "experiments/serialize.h"
@@ -35,6 +37,7 @@ struct Outlook {
   const std::vector<PlannedCell>& plan;
   const Calibration& machine;
   const Forecast forecast;
+  const std::vector<ClusterOutlook> clusters;
 };
 
 // Over the cells that run: one forward pass of each, and all measurements.
@@ -121,7 +124,7 @@ void print_machine(const Calibration& machine) {
 }
 
 void print_plan(const Outlook& outlook) {
-  const auto& [experiment, plan, machine, forecast] = outlook;
+  const auto& [experiment, plan, machine, forecast, clusters] = outlook;
   const Totals totals = totals_of(outlook);
   fmt::print("{}: {} cells ({} run, {} unsupported, {} skipped), {} timing rounds each\n",
              experiment.name, plan.size(), totals.runs, totals.unsupported, totals.skipped,
@@ -153,6 +156,7 @@ void print_plan(const Outlook& outlook) {
       parts += fmt::format("{}{} {}", parts.empty() ? ": " : ", ", what, long_time(seconds));
   }
   fmt::print("about {} in all{}\n", long_time(forecast.total_s), parts);
+  if (!clusters.empty()) fmt::print("\n{}", clusters_text(clusters));
 }
 
 json machine_json(const Calibration& machine) {
@@ -190,7 +194,7 @@ json cell_json(const PlannedCell& planned, const std::optional<CellForecast>& se
 }
 
 json plan_json(const Outlook& outlook) {
-  const auto& [experiment, plan, machine, forecast] = outlook;
+  const auto& [experiment, plan, machine, forecast, clusters] = outlook;
   json cells = json::array();
   for (size_t n = 0; n < plan.size(); ++n) {
     cells.push_back(cell_json(plan[n], forecast.cells[n]));
@@ -206,6 +210,7 @@ json plan_json(const Outlook& outlook) {
             {"max_cells", experiment.limits.max_cells}}},
           {"machine", machine_json(machine)},
           {"cells", cells},
+          {"clusters", clusters_json(clusters)},
           {"totals",
            {{"runs", totals.runs},
             {"unsupported", totals.unsupported},
@@ -240,11 +245,16 @@ void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen) {
     std::string config;
     std::vector<std::string> set;
     bool as_json = false;
+    std::string plot;
   };
   auto arguments = std::make_shared<Arguments>();
   command->add_option("config", arguments->config, "YAML file")->required();
   add_set_option(*command, arguments->set);
   command->add_flag("--json", arguments->as_json, "for programs");
+  command
+      ->add_option("--plot", arguments->plot,
+                   "draw time against ranks of the rings on `clusters`, into a .svg or .pdf")
+      ->type_name("FILE");
   command->footer(
       "GFLOP counts 2 per multiply-add of the matrix products; scored pairs are (query, key) "
       "pairs\n"
@@ -254,7 +264,13 @@ void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen) {
       "memory traffic, whichever is slower; `in all` adds judging, the memory pass and the "
       "rounds,\n"
       "with the start of a process for each. Most passes take somewhat longer; bfloat16 products,\n"
-      "where the processor has them, and inputs that stay in its caches make some faster.");
+      "where the processor has them, and inputs that stay in its caches make some faster.\n\n"
+      "Of `clusters` in the config: efficiency is the share of time in which ranks compute; "
+      "exposed\n"
+      "what a network without cost would save; overlap the share of the shorter of computing and\n"
+      "exchanging that the longer hides; knee the ranks beyond which an evenly shared ring is\n"
+      "exposed; extrap. the ranks over the most that were measured; P(fail) that a host fails\n"
+      "meanwhile. variants/ring/ring_model.h has the formulas.");
   command->callback([&, arguments] {
     chosen = [&, arguments]() -> int {
       const double start_s = process_seconds();
@@ -262,12 +278,14 @@ void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen) {
           read_experiment(arguments->config, invocation.variants, arguments->set);
       const std::vector<PlannedCell> plan = make_plan(experiment);
       const Calibration machine = calibrate(experiment.threads, start_s);
-      const Outlook outlook{experiment, plan, machine, forecast(experiment, plan, machine)};
+      const Outlook outlook{experiment, plan, machine, forecast(experiment, plan, machine),
+                            cluster_outlooks(experiment)};
       if (arguments->as_json) {
         fmt::print("{}\n", plan_json(outlook).dump(2));
       } else {
         print_plan(outlook);
       }
+      if (!arguments->plot.empty()) draw_clusters(outlook.clusters, arguments->plot);
       return kExitOk;
     };
   });

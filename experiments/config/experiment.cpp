@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "core/io/text.h"
+#include "experiments/config/clusters.h"
 #include "experiments/config/document.h"
 #include "experiments/config/problems.h"
 #include "experiments/config/reader.h"
@@ -38,6 +39,9 @@ class ExperimentReader {
     experiment_.problems = read_problems(root_, most, reader_);
     if (const YamlNode* node = root_.find("variants")) {
       experiment_.variants = read_variants(*node, variants_, most, reader_);
+    }
+    if (const YamlNode* node = root_.find("clusters")) {
+      experiment_.clusters = read_clusters(*node, reader_);
     }
     if (number_of_cells_fits()) {
       experiment_.cells = read_cells(root_.find("where"), experiment_, variants_, reader_);
@@ -164,6 +168,16 @@ class ExperimentReader {
 };
 
 }  // namespace
+
+Cluster ClusterRequest::of(int count) const {
+  Cluster made = cluster;
+  if (slow_ranks == 0) return made;
+  made.slowness.assign(static_cast<size_t>(count), 1.0);
+  for (int n = 0; n < slow_ranks; ++n) {
+    made.slowness[static_cast<size_t>(Index{n} * count / slow_ranks)] = slow_factor;
+  }
+  return made;
+}
 
 Experiment read_experiment(const std::string& path, std::span<const Variant* const> variants,
                            std::span<const std::string> overrides) {

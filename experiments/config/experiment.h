@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "core/variant.h"
 #include "experiments/cell.h"
 #include "experiments/config/diagnostics.h"
+#include "variants/ring/ring_model.h"
 
 namespace longattn {
 
@@ -48,6 +50,20 @@ struct CellRequest {
   int threads;
 };
 
+/// Machines that are not here, for which rings are predicted.
+struct ClusterRequest {
+  std::string name;
+  std::vector<int> ranks;  ///< ascending; each is predicted
+  Cluster cluster{};       ///< but for slowness, which depends on the ranks
+  int depth = RingSettings{}.depth;
+  int slow_ranks = 0;                   ///< so many, evenly apart,
+  double slow_factor = 1;               ///< take so many times as long to compute
+  std::optional<double> mtbf_s{};       ///< mean time between failures of a host
+  std::optional<int> measured_ranks{};  ///< most on which the figures were measured
+
+  Cluster of(int ranks) const;
+};
+
 /// A config, checked and resolved.
 struct Experiment {
   std::string name, description;
@@ -58,6 +74,7 @@ struct Experiment {
   std::vector<CellRequest> cells;  ///< in the order problem, variant, threads
   Measure measure;
   Limits limits;
+  std::vector<ClusterRequest> clusters;
   std::string launcher = "mpirun -n {ranks}";  ///< of cells whose ranks are processes
   std::uint64_t seed = 1;                      ///< of row sampling and of the order of rounds
 };

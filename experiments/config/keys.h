@@ -21,15 +21,15 @@ enum class KeyType {
   text,
   choice,
   path,      ///< relative to the file that names it
-  duration,  ///< 20ms, 60s, 2m
+  duration,  ///< 50us, 20ms, 60s, 2m, 8h
   size,      ///< 512MiB, 8GiB, 2GB
   map,       ///< a section of its own
   list,
 };
 
 /// Units of durations and sizes: seconds and bytes.
-inline constexpr std::array<std::pair<std::string_view, double>, 3> kTimeUnits = {
-    {{"ms", 1e-3}, {"s", 1}, {"m", 60}}};
+inline constexpr std::array<std::pair<std::string_view, double>, 5> kTimeUnits = {
+    {{"us", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}}};
 inline constexpr std::array<std::pair<std::string_view, double>, 6> kSizeUnits = {
     {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}}};
 
@@ -62,6 +62,7 @@ const Section& input_keys();  ///< with a map for each generator of inputs
 const Section& problem_keys();
 const Section& measure_keys();
 const Section& limits_keys();
+const Section& cluster_keys();
 
 /// Characters of `name`, which names a folder, and the most of them.
 inline constexpr std::string_view kNameCharacters =

@@ -204,11 +204,13 @@ json config_schema(std::span<const Variant* const> variants) {
   // What a file does not say itself may be said in the file that it extends.
   out["anyOf"] = {{{"required", {"longattn", "name", "inputs", "variants"}}},
                   {{"required", {"extends"}}}};
-  out["$defs"] = {{"inputs", schema_of_inputs()},
-                  {"problem", schema_of(problem_keys())},
-                  {"variants", schema_of_variants(variants)},
-                  {"measure", schema_of(measure_keys())},
-                  {"limits", schema_of(limits_keys())}};
+  out["$defs"] = {
+      {"inputs", schema_of_inputs()},
+      {"problem", schema_of(problem_keys())},
+      {"variants", schema_of_variants(variants)},
+      {"measure", schema_of(measure_keys())},
+      {"limits", schema_of(limits_keys())},
+      {"clusters", {{"type", "array"}, {"minItems", 1}, {"items", schema_of(cluster_keys())}}}};
   for (const Generator* generator : generators()) {
     json& map = out["$defs"][std::string(generator->name)];
     map = map_of(schema_of(generator->options), true);

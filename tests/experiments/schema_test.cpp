@@ -167,7 +167,7 @@ TEST(Schema, RefusesWhatTheReaderRefuses) {
            with_gaussian("where: [1]"),
            with_gaussian("measure: {rounds: 1001}"),
            with_gaussian("measure: {min_time: 20}"),
-           with_gaussian("measure: {min_time: 20us}"),
+           with_gaussian("measure: {min_time: 20ns}"),
            with_gaussian("measure: {time: yes}"),
            with_gaussian("measure: [1]"),
            with_gaussian("limits: {memory: 8G}"),

@@ -203,7 +203,15 @@ class Ring final : public Attention {
 
 RingPlan ring_plan(const Problem& problem, const Options& options) {
   const auto ranks = static_cast<int>(options.integer("ranks"));
+  // In one process there is no latency to save.
+  const bool may_gather = options.text("transport") == "mpi";
+  return ring_plan(problem, options, may_gather ? kAssumed : Cluster{}, ranks);
+}
+
+RingPlan ring_plan(const Problem& problem, const Options& options, const Cluster& cluster,
+                   int ranks, int depth) {
   RingSettings settings;
+  settings.depth = depth;
   if (!options.is_automatic("window")) settings.window = options.integer("window");
   if (!options.is_automatic("wire")) settings.wire = dtype_from_string(options.text("wire"));
   RingLayout layout = RingLayout::contiguous;
@@ -215,15 +223,15 @@ RingPlan ring_plan(const Problem& problem, const Options& options) {
   }
   settings.all_gather = !options.is_automatic("exchange") && options.text("exchange") != "ring";
   RingPlan plan(problem, layout, ranks, settings);
-  // In one process there is no latency to save.
-  const bool open = options.is_automatic("exchange") && options.text("transport") == "mpi";
+  const bool open = options.is_automatic("exchange") && cluster.rate > 0;
   if (!open || ranks < 2 || ranks > kMostGathered) return plan;
   settings.all_gather = true;
   RingPlan gathered(problem, layout, ranks, settings);
   Index memory = 0;
   for (int rank = 0; rank < ranks; ++rank) memory = std::max(memory, gathered.memory_bytes(rank));
-  const bool pays = forecast(gathered, kAssumed).total < kGain * forecast(plan, kAssumed).total;
-  return pays && memory <= kMemoryOfGathered ? gathered : plan;
+  if (memory > kMemoryOfGathered) return plan;
+  const bool pays = forecast(gathered, cluster).total < kGain * forecast(plan, cluster).total;
+  return pays ? gathered : plan;
 }
 
 namespace {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/variant.h"
+#include "variants/ring/ring_model.h"
 #include "variants/ring/ring_plan.h"
 
 namespace longattn {
@@ -54,6 +55,11 @@ extern const Variant kRing;
 
 /// The plan that kRing makes: per rank shards, memory and bytes sent, and the balance.
 RingPlan ring_plan(const Problem& problem, const Options& options);
+/// The same on other machines: of so many ranks, whatever `ranks` and `transport` say, with room
+/// for `depth` blocks each (RingSettings), and where `exchange` is auto the one that is faster
+/// there; of a cluster without a rate, the ring.
+RingPlan ring_plan(const Problem& problem, const Options& options, const Cluster& cluster,
+                   int ranks, int depth = RingSettings{}.depth);
 
 /// How many processes a setting of a variant is to be measured with: the ranks of ring with
 /// transport `mpi`; 0: it is measured in one process like all others.

@@ -220,10 +220,9 @@ double RingForecast::efficiency() const {
 double RingForecast::exposed() const { return total > 0 ? 1 - computing / total : 0; }
 
 std::optional<double> RingForecast::overlap() const {
-  const double most = std::ranges::max(compute);
-  const double shorter = std::min(most, exchange);
+  const double shorter = std::min(computing, exchange);
   if (!(shorter > 0)) return std::nullopt;
-  return 1 - (total - std::max(most, exchange)) / shorter;
+  return 1 - (total - std::max(computing, exchange)) / shorter;
 }
 
 std::optional<double> knee(const RingPlan& plan, const Cluster& cluster) {

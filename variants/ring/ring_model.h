@@ -51,8 +51,8 @@ struct RingForecast {
   double efficiency() const;
   /// Share of the total that a network without cost would save.
   double exposed() const;
-  /// 1 - (T - max(C, X)) / min(C, X), C the longest computation and X the exchange alone: as
-  /// it is measured of ranks that are processes. Empty: nothing to hide.
+  /// 1 - (T - max(C, X)) / min(C, X), C and X computing and exchange alone: as it is measured of
+  /// ranks that are processes, where work is balanced. Empty: nothing to hide.
   std::optional<double> overlap() const;
 };
 

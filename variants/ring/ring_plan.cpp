@@ -127,7 +127,9 @@ Shard make_shard(RingLayout layout, Index tokens, int ranks, int rank) {
 RingPlan::RingPlan(const Problem& problem, RingLayout layout, int ranks,
                    const RingSettings& settings)
     : RingPlan(problem, make_shards(layout, problem.query_len, ranks),
-               make_shards(layout, problem.key_len, ranks), settings) {}
+               make_shards(layout, problem.key_len, ranks), settings) {
+  layout_ = layout;
+}
 
 RingPlan::RingPlan(const Problem& problem, std::vector<Shard> queries, std::vector<Shard> keys,
                    const RingSettings& settings)

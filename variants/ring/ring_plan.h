@@ -77,6 +77,7 @@ class RingPlan {
                                 const RingSettings& settings = {});
 
   int ranks() const { return static_cast<int>(queries_.size()); }
+  std::optional<RingLayout> layout() const { return layout_; }  ///< empty: shards of any size
   const Shard& queries(int rank) const { return queries_[static_cast<size_t>(rank)]; }
   const Shard& keys(int rank) const { return keys_[static_cast<size_t>(rank)]; }
 
@@ -127,6 +128,7 @@ class RingPlan {
 
   const Problem problem_;
   const RingSettings settings_;
+  std::optional<RingLayout> layout_;
   std::vector<Shard> queries_, keys_;
   std::vector<double> pairs_;   // [rank, origin], of documents; else empty
   std::vector<int> last_step_;  // of each origin: at which someone still needs its block

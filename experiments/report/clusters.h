@@ -1,0 +1,23 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "experiments/cluster_outlook.h"
+
+namespace longattn {
+
+/// Predictions as a table for a terminal, with what bounds the longest sequence on the most ranks
+/// in a sentence each, and below it what was never measured. Empty without outlooks.
+std::string clusters_text(const std::vector<ClusterOutlook>& outlooks);
+
+/// The same for programs: an array of objects, seconds and bytes.
+nlohmann::json clusters_json(const std::vector<ClusterOutlook>& outlooks);
+
+/// Draws time against ranks, one curve a cluster, setting and length, markers open where exchanging
+/// takes longer than computing. `path` ends in .svg or .pdf. Throws OptionError for another ending,
+/// IoError as run_gnuplot does, and where nothing can be written.
+void draw_clusters(const std::vector<ClusterOutlook>& outlooks, const std::string& path);
+
+}  // namespace longattn
