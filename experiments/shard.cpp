@@ -12,7 +12,9 @@
 
 namespace longattn {
 
-std::string to_string(const RunShard& shard) { return fmt::format("{}/{}", shard.index, shard.count); }
+std::string to_string(const RunShard& shard) {
+  return fmt::format("{}/{}", shard.index, shard.count);
+}
 
 RunShard shard_from_string(const std::string& text) {
   RunShard shard;
