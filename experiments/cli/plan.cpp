@@ -274,6 +274,7 @@ void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen) {
   command->callback([&, arguments] {
     chosen = [&, arguments]() -> int {
       const double start_s = process_seconds();
+      if (!arguments->plot.empty()) require_plot_name(arguments->plot);
       const Experiment experiment =
           read_experiment(arguments->config, invocation.variants, arguments->set);
       const std::vector<PlannedCell> plan = make_plan(experiment);

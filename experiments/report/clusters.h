@@ -15,9 +15,12 @@ std::string clusters_text(const std::vector<ClusterOutlook>& outlooks);
 /// The same for programs: an array of objects, seconds and bytes.
 nlohmann::json clusters_json(const std::vector<ClusterOutlook>& outlooks);
 
+/// Throws OptionError unless the path ends in .svg or .pdf.
+void require_plot_name(const std::string& path);
+
 /// Draws time against ranks, one curve a cluster, setting and length, markers open where exchanging
-/// takes longer than computing. `path` ends in .svg or .pdf. Throws OptionError for another ending,
-/// IoError as run_gnuplot does, and where nothing can be written.
+/// takes longer than computing. Throws OptionError as above, IoError as
+/// run_gnuplot does, and where nothing can be written.
 void draw_clusters(const std::vector<ClusterOutlook>& outlooks, const std::string& path);
 
 }  // namespace longattn

@@ -1,10 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdlib>
 #include <filesystem>
 #include <vector>
 
@@ -20,32 +17,6 @@ namespace longattn {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr Index kLargest = 8 << 20;  // bytes of a picture
-// Okabe & Ito 2008, without yellow; then gnuplot's point types, filled and open.
-constexpr std::array kColours = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
-                                 "#e69f00", "#56b4e9", "#000000"};
-constexpr std::array<std::pair<int, int>, 4> kMarkers = {{{7, 6}, {5, 4}, {9, 8}, {13, 12}}};
-
-// A folder that is gone at the end.
-class Scratch {
- public:
-  Scratch() : path_((fs::temp_directory_path() / "longattn-XXXXXX").string()) {
-    if (mkdtemp(path_.data()) == nullptr) {
-      throw CreateError(fmt::format("{}: cannot create a folder", path_));
-    }
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 struct Curve {
   std::string label;
@@ -126,13 +97,13 @@ std::string script_of(const std::vector<Curve>& curves, const std::string& endin
   const int height = 430 + 20 * static_cast<int>(curves.size());
   std::string plots;
   for (size_t n = 0; n < curves.size(); ++n) {
-    const auto [filled, open] = kMarkers[n / kColours.size() % kMarkers.size()];
-    const char* colour = kColours[n % kColours.size()];
+    const Look curve = look(n, n / kHues);
     plots += fmt::format(
         "{}'clusters.tsv' index {} using 2:3 with linespoints pt {} lc rgb '{}' title "
         "label[{}], '' index {} using 2:4 with points pt {} lc rgb 'white' notitle, '' index {} "
         "using 2:4 with points pt {} lc rgb '{}' notitle",
-        n == 0 ? "" : ", \\\n  ", n, filled, colour, n + 1, n, filled, n, open, colour);
+        n == 0 ? "" : ", \\\n  ", n, curve.marker, curve.colour, n + 1, n, curve.marker, n,
+        curve.open, curve.colour);
   }
   const std::string terminal =
       ending == ".svg"
@@ -172,20 +143,26 @@ unset output
 
 }  // namespace
 
-void draw_clusters(const std::vector<ClusterOutlook>& outlooks, const std::string& path) {
+void require_plot_name(const std::string& path) {
   const std::string ending = fs::path(path).extension().string();
   if (ending != ".svg" && ending != ".pdf") {
     throw OptionError(fmt::format("{}: a plot ends in .svg or .pdf", path));
   }
+}
+
+void draw_clusters(const std::vector<ClusterOutlook>& outlooks, const std::string& path) {
+  require_plot_name(path);
   const std::vector<Curve> curves = curves_of(outlooks);
   if (curves.empty()) {
     throw OptionError(fmt::format("{}: there is no ring on a cluster to draw", path));
   }
-  const Scratch scratch;
-  write_text(scratch.path() + "/clusters.tsv", data_of(curves));
-  write_text(scratch.path() + "/clusters.gp", script_of(curves, ending));
-  run_gnuplot(scratch.path(), "clusters.gp");
-  write_text(path, read_text(scratch.path() + "/clusters" + ending, kLargest));
+  const fs::path target(path);
+  const std::string ending = target.extension().string();
+  const DrawingFolder folder(target.has_parent_path() ? target.parent_path().string() : ".");
+  write_text(folder.path() + "/clusters.tsv", data_of(curves));
+  write_text(folder.path() + "/clusters.gp", script_of(curves, ending));
+  run_gnuplot(folder.path(), "clusters.gp");
+  folder.publish("clusters" + ending, target.filename().string());
 }
 
 }  // namespace longattn

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <thread>
 #include <vector>
 
@@ -203,6 +204,24 @@ void run_gnuplot(const std::string& folder, const std::string& script, double li
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     throw IoError(fmt::format("gnuplot: {} failed: {}", script, log.end()));
   }
+}
+
+DrawingFolder::DrawingFolder(std::string target)
+    : target_(std::move(target)), path_(fmt::format("{}/.drawing-{}", target_, ::getpid())) {
+  std::error_code error;
+  std::filesystem::create_directories(path_, error);
+  if (error) throw CreateError(fmt::format("{}: cannot create: {}", path_, error.message()));
+}
+
+DrawingFolder::~DrawingFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+void DrawingFolder::publish(const std::string& name, const std::string& as) const {
+  std::error_code error;
+  std::filesystem::rename(path_ + "/" + name, target_ + "/" + as, error);
+  if (error) throw IoError(fmt::format("{}/{}: cannot write: {}", target_, as, error.message()));
 }
 
 std::string data_text(std::string_view text) {

@@ -10,6 +10,23 @@ namespace longattn {
 /// longer than `limit_s`, after which it is killed.
 void run_gnuplot(const std::string& folder, const std::string& script, double limit_s = 60);
 
+/// A folder inside `target`, which is made if need be, in which gnuplot draws before whole files
+/// are renamed to where they belong; gone at the end. Throws CreateError, IoError.
+class DrawingFolder {
+ public:
+  explicit DrawingFolder(std::string target);
+  ~DrawingFolder();
+  DrawingFolder(const DrawingFolder&) = delete;
+  DrawingFolder& operator=(const DrawingFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  /// The file `name` of this folder becomes `target`/`as`.
+  void publish(const std::string& name, const std::string& as) const;
+
+ private:
+  std::string target_, path_;
+};
+
 /// User text for a gnuplot data file with tab-separated fields: one line without tabs or double
 /// quotes (they become ”), so that it stays one field. Everything else stays as it is.
 std::string data_text(std::string_view text);

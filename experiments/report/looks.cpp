@@ -8,8 +8,8 @@ namespace longattn {
 namespace {
 
 // Yellow, weak on white, comes last.
-constexpr std::array kPalette = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
-                                 "#e69f00", "#56b4e9", "#bba800"};
+constexpr std::array<const char*, kHues> kPalette = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                                     "#e69f00", "#56b4e9", "#bba800"};
 
 struct Marker {
   int filled;        // of gnuplot; its outline is one less
@@ -24,9 +24,13 @@ constexpr std::array<Marker, 6> kMarkers = {{{7, "M5 1a4 4 0 1 0 .01 0z"},
 
 }  // namespace
 
+Look look(size_t hue, size_t setting) {
+  const int marker = kMarkers[(hue + setting) % kMarkers.size()].filled;
+  return {kPalette[hue % kHues], marker, marker - 1, false};
+}
+
 Look look(const Series& series) {
-  const int marker = kMarkers[(series.hue + series.setting) % kMarkers.size()].filled;
-  Look result{kPalette[series.hue % kPalette.size()], marker, marker - 1, false};
+  Look result = look(series.hue, series.setting);
   if (series.variant == "full") result.colour = kInk;
   if (is_null_baseline(series.variant)) {
     result.colour = "#8c8c8c";

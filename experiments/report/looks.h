@@ -15,6 +15,9 @@ struct Look {
   bool dashed = false;       ///< the null baselines
 };
 Look look(const Series& series);
+/// The same by numbers of a hue, of kHues, and of a setting.
+Look look(size_t hue, size_t setting);
+inline constexpr size_t kHues = 7;
 
 /// The marker on its line as inline SVG, for a key of the page; `open`: its outline.
 std::string swatch(const Look& look, bool open);

@@ -1,10 +1,8 @@
 #include "experiments/report/plots.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "core/error.h"
 #include "core/io/file.h"
@@ -14,8 +12,6 @@
 
 namespace longattn {
 namespace {
-
-namespace fs = std::filesystem;
 
 // Height of a line of the key as each terminal sets it, in pixels of the picture.
 constexpr int kSvgKeyLine = 18, kPdfKeyLine = 13;
@@ -112,35 +108,6 @@ std::string page_script(const Figure& figure) {
       figure.name, placed(kPictureHeight), svg_terminal(kPictureHeight));
 }
 
-// A folder beside the plots in which a figure is drawn before its files are renamed into place.
-class DrawingFolder {
- public:
-  explicit DrawingFolder(const std::string& folder)
-      : plots_(folder + "/plots"), path_(fmt::format("{}/.drawing-{}", plots_, ::getpid())) {
-    std::error_code error;
-    fs::create_directories(path_, error);
-    if (error) throw CreateError(fmt::format("{}: cannot create: {}", path_, error.message()));
-  }
-  ~DrawingFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  DrawingFolder(const DrawingFolder&) = delete;
-  DrawingFolder& operator=(const DrawingFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-  void publish(const std::string& name) const {
-    std::error_code error;
-    fs::rename(path_ + "/" + name, plots_ + "/" + name, error);
-    if (error) {
-      throw IoError(fmt::format("{}/{}: cannot write: {}", plots_, name, error.message()));
-    }
-  }
-
- private:
-  std::string plots_, path_;
-};
-
 Plot draw(Figure figure, const DrawingFolder& folder) {
   const std::string path = folder.path() + "/" + figure.name;
   write_text(path + ".tsv", figure.data);
@@ -149,14 +116,16 @@ Plot draw(Figure figure, const DrawingFolder& folder) {
   run_gnuplot(folder.path(), "page.gp");
   figure.plot.svg = inline_svg(read_text(folder.path() + "/page.svg", kMaxSvg), figure.name + "-",
                                figure.plot.caption);
-  for (const char* ending : {".tsv", ".gp", ".svg", ".pdf"}) folder.publish(figure.name + ending);
+  for (const char* ending : {".tsv", ".gp", ".svg", ".pdf"}) {
+    folder.publish(figure.name + ending, figure.name + ending);
+  }
   return std::move(figure.plot);
 }
 
 }  // namespace
 
 std::vector<Plot> draw_plots(const std::vector<Block>& blocks, const std::string& folder) {
-  const DrawingFolder drawing(folder);
+  const DrawingFolder drawing(folder + "/plots");
   std::vector<Plot> plots;
   for (size_t n = 0; n < blocks.size(); ++n) {
     const std::string number = blocks.size() == 1 ? "" : fmt::format("-{}", n + 1);
