@@ -22,8 +22,10 @@ std::string setting_of(const VariantRequest& request, const RingPlan& plan) {
   return text;
 }
 
-ClusterOutlook outlook_of(const Problem& problem, const VariantRequest& request,
-                          const ClusterRequest& cluster, int ranks) {
+}  // namespace
+
+ClusterOutlook cluster_outlook(const Problem& problem, const VariantRequest& request,
+                               const ClusterRequest& cluster, int ranks) {
   ClusterOutlook outlook;
   outlook.cluster = &cluster;
   outlook.problem = &problem;
@@ -32,6 +34,7 @@ ClusterOutlook outlook_of(const Problem& problem, const VariantRequest& request,
   try {
     const RingPlan plan = ring_plan(problem, request.options, machines, ranks, cluster.depth);
     outlook.setting = setting_of(request, plan);
+    outlook.gathered = plan.settings().all_gather;
     outlook.forecast = forecast(plan, machines);
     outlook.overlap = outlook.forecast.overlap().value_or(1);
     outlook.knee = knee(plan, machines);
@@ -54,8 +57,6 @@ ClusterOutlook outlook_of(const Problem& problem, const VariantRequest& request,
   return outlook;
 }
 
-}  // namespace
-
 std::vector<ClusterOutlook> cluster_outlooks(const Experiment& experiment) {
   std::vector<ClusterOutlook> outlooks;
   std::set<std::pair<size_t, size_t>> done;  // cells differ in threads too
@@ -67,7 +68,7 @@ std::vector<ClusterOutlook> cluster_outlooks(const Experiment& experiment) {
     const Problem& problem = experiment.problems[cell.problem].problem;
     for (const ClusterRequest& cluster : experiment.clusters) {
       for (int ranks : cluster.ranks) {
-        outlooks.push_back(outlook_of(problem, request, cluster, ranks));
+        outlooks.push_back(cluster_outlook(problem, request, cluster, ranks));
       }
     }
   }

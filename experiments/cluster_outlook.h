@@ -14,6 +14,7 @@ struct ClusterOutlook {
   const Problem* problem = nullptr;
   std::string setting;  ///< layout, and the variant's options that differ from their defaults
   int ranks = 0;
+  bool gathered = false;                    ///< blocks are, instead of going round
   std::string unsupported;                  ///< the reason, and then nothing below
   RingForecast forecast;                    ///< of one forward pass
   double memory_bytes = 0, sent_bytes = 0;  ///< of the rank with the most (RingPlan)
@@ -27,6 +28,10 @@ struct ClusterOutlook {
   /// Whether computing alone takes at least as long as exchanging alone.
   bool compute_bound() const { return forecast.computing >= forecast.exchange; }
 };
+
+/// Of so many ranks. The outlook points to the Problem and to the cluster.
+ClusterOutlook cluster_outlook(const Problem& problem, const VariantRequest& request,
+                               const ClusterRequest& cluster, int ranks);
 
 /// Every cluster and number of ranks, of every problem and setting of ring in the experiment, in
 /// the order problem, setting, cluster, ranks. The outlooks point into the experiment.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <sstream>
 #include <thread>
 
 #include "core/error.h"
@@ -172,20 +171,6 @@ const SharedInputs& Measuring::inputs_of(const Cell& cell) {
       inputs_.emplace(text, SharedInputs(make_inputs(cell.input, cell.problem, threads)));
   spent_.inputs += seconds_since(begin);
   return made.first->second;
-}
-
-// The launcher's words, with the number of ranks.
-Launcher launcher_of(const std::string& text, int ranks) {
-  Launcher words;
-  std::istringstream stream(text);
-  for (std::string word; stream >> word;) {
-    constexpr std::string_view kRanks = "{ranks}";
-    for (size_t at = 0; (at = word.find(kRanks)) != word.npos;) {
-      word.replace(at, kRanks.size(), std::to_string(ranks));
-    }
-    words.push_back(word);
-  }
-  return words;
 }
 
 WorkerOutcome Measuring::run_pass(const Cell& cell, Pass pass) {

@@ -18,9 +18,10 @@ namespace {
 
 using AddCommand = void (*)(CLI::App&, const Invocation&, Action&);
 // In the order of `longattn --help`.
-const std::vector<AddCommand> kCommands = {
-    add_run,     add_merge,  add_plan,    add_list,   add_describe, add_check,      add_report,
-    add_compare, add_attend, add_inspect, add_schema, add_doctor,   add_parameters, add_worker};
+const std::vector<AddCommand> kCommands = {add_run,     add_merge,      add_plan,    add_rehearse,
+                                           add_list,    add_describe,   add_check,   add_report,
+                                           add_compare, add_attend,     add_inspect, add_schema,
+                                           add_doctor,  add_parameters, add_worker};
 
 int fail(ExitCode code, const std::string& message) {
   say(fmt::format("longattn: error: {}\n", message));

@@ -27,6 +27,7 @@ void add_set_option(CLI::App& command, std::vector<std::string>& overrides);
 void add_run(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_merge(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_doctor(CLI::App& app, const Invocation& invocation, Action& chosen);
+void add_rehearse(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_list(CLI::App& app, const Invocation& invocation, Action& chosen);
 void add_describe(CLI::App& app, const Invocation& invocation, Action& chosen);

@@ -26,6 +26,7 @@
 #include "experiments/judge/statistics.h"
 #include "experiments/measure/guarded_output.h"
 #include "experiments/measure/memory.h"
+#include "experiments/measure/rank_calibration.h"
 #include "experiments/measure/spent.h"
 #include "experiments/measure/worker.h"
 #include "experiments/provenance.h"
@@ -84,6 +85,7 @@ class Rank {
         break;
       case Pass::input:
       case Pass::pattern:
+      case Pass::calibration:
         throw Error(
             "ranks hold a part of the sequence each: no input is measured, no pattern drawn");
     }
@@ -122,9 +124,10 @@ class Rank {
     const Workspace::Scope scope(context_.workspace());
     RingRank own(plan_, p_, communicator_, context_.workspace());
     own.load_own(own_inputs());
-    const RankTimes times =
-        ring_pass(own, plan_, context_, {request_.patience_s, Patience{}.slack, deadline_}, compute,
-                  &at_step);
+    const Patience patience{request_.patience_s, Patience{}.slack, deadline_};
+    const RankTimes times = compute ? ring_pass(own, plan_, context_, patience, &at_step)
+                                    : ring_pass(
+                                          own, plan_, [](int) {}, patience, &at_step);
     at_step = -1;
     if (compute) own.store_own({output_.mutable_view(), {}});
     return times;
@@ -196,6 +199,7 @@ class Rank {
     const auto count = static_cast<double>(passes);
     result_.round_seconds = {total / count};
     spent_.measured_s = total;
+    result_.measured.push_back({"pass_s", {pass / count}});
     tell("rank_compute_s", computing / count);
     tell("rank_wait_s", waiting / count);
     measure_overlap(pass / count, most_computing / count);
@@ -267,6 +271,23 @@ void await_end() {
   end_with(kExitInternal);
 }
 
+json calibration_of(const WorkerRequest& request, Communicator& communicator) {
+  if (communicator.size() != 2) {
+    throw CommunicatorError(
+        fmt::format("the launcher started {} ranks; 2 are calibrated: is {{ranks}} in it?",
+                    communicator.size()));
+  }
+  Context context(request.cell.threads);
+  const Cluster found = calibrate_ranks(communicator, request.cell.problem, context,
+                                        in_seconds(0.9 * request.time_limit_s));
+  return {{"calibration",
+           {{"rate", found.rate},
+            {"overhead_s", found.overhead},
+            {"latency_s", found.network.latency},
+            {"bandwidth", found.network.bandwidth},
+            {"contention", found.contention}}}};
+}
+
 void serve(std::span<const Variant* const> variants, Communicator& communicator, int result) {
   std::string text;
   if (communicator.rank() == 0) text.assign(std::istreambuf_iterator<char>(std::cin), {});
@@ -276,8 +297,10 @@ void serve(std::span<const Variant* const> variants, Communicator& communicator,
   const rlimit memory{bytes, bytes};
   setrlimit(RLIMIT_DATA, &memory);
 #endif
-  Rank rank(request, require_variant(variants, request.cell.variant), communicator);
-  const json answer = rank.run();
+  const json answer =
+      request.pass == Pass::calibration
+          ? calibration_of(request, communicator)
+          : Rank(request, require_variant(variants, request.cell.variant), communicator).run();
   if (communicator.rank() != 0) return;
   const std::string line =
       std::string(kRankResult) + answer.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";

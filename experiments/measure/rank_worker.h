@@ -21,6 +21,8 @@ int process_count(const Cell& cell);
 /// (workspace, heap, resident memory) or those of the slowest (time), and as `measured`, one value
 /// a rank:
 ///
+///   pass_s                        mean over passes of the slowest rank's ring_pass, which is the
+///                                 time without what is copied before and after
 ///   rank_compute_s, rank_wait_s   mean over passes
 ///   exchange_s                    one pass of nothing but exchanges, median of three
 ///   overlap                       1 - (T - max(C, X)) / min(C, X): 1 where the shorter one of
@@ -28,6 +30,9 @@ int process_count(const Cell& cell);
 ///                                 other; T, C, X the longest pass, computation and exchange of
 ///                                 any rank
 ///   rank_workspace_bytes, rank_resident_bytes
+///
+/// The pass `calibration`, of two ranks, is answered with {"calibration": what calibrate_ranks
+/// (rank_calibration.h) found}.
 ///
 /// A rank that fails tells the others; all say why on standard error and end with an exit code
 /// other than 0, at the latest when the others' patience is over. Does not return.

@@ -352,6 +352,19 @@ WorkerOutcome run_worker(const std::string& request, int inputs, const WorkerLim
              stop);
 }
 
+Launcher launcher_of(const std::string& text, int ranks) {
+  Launcher words;
+  std::istringstream stream(text);
+  for (std::string word; stream >> word;) {
+    constexpr std::string_view kRanks = "{ranks}";
+    for (size_t at = 0; (at = word.find(kRanks)) != word.npos;) {
+      word.replace(at, kRanks.size(), std::to_string(ranks));
+    }
+    words.push_back(word);
+  }
+  return words;
+}
+
 WorkerOutcome run_ranks(const std::string& request, const Launcher& launcher,
                         const WorkerLimits& limits, const std::atomic<int>& stop) {
   std::vector<std::string> words = {"env"};

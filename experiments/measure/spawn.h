@@ -18,6 +18,8 @@ struct WorkerLimits {
 /// Words of a command that starts this program as ranks: "mpirun", "-n", "4". `{ranks}` has been
 /// filled in.
 using Launcher = std::vector<std::string>;
+/// Of what a config says: "mpirun -n {ranks}".
+Launcher launcher_of(const std::string& text, int ranks);
 
 /// How a worker ended.
 struct WorkerOutcome {

@@ -225,6 +225,8 @@ json run_pass(const WorkerRequest& request, const Variant& variant) {
     switch (request.pass) {
       case Pass::input:
         break;  // above: it needs no plan of the variant
+      case Pass::calibration:
+        throw Error("a worker has no other rank to be calibrated with");
       case Pass::pattern:
         timed(spent.judging_s, [&] { answer["pattern"] = draw_pattern(task); });
         break;
@@ -266,6 +268,8 @@ std::string_view to_string(Pass pass) {
       return "time";
     case Pass::pattern:
       return "pattern";
+    case Pass::calibration:
+      return "calibration";
   }
   return "?";
 }
@@ -289,7 +293,8 @@ WorkerRequest request_from(const std::string& text) {
   if (!in.is_object()) throw DataError("workers are started by `run`, not by hand");
   WorkerRequest request;
   const auto pass = in.at("pass").get<std::string>();
-  for (Pass candidate : {Pass::input, Pass::error, Pass::memory, Pass::time, Pass::pattern}) {
+  for (Pass candidate :
+       {Pass::input, Pass::error, Pass::memory, Pass::time, Pass::pattern, Pass::calibration}) {
     if (to_string(candidate) == pass) request.pass = candidate;
   }
   request.cell = cell_from_json(in.at("cell"));

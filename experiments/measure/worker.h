@@ -9,7 +9,7 @@
 namespace longattn {
 
 /// What one worker process is asked to do.
-enum class Pass { input, error, memory, time, pattern };
+enum class Pass { input, error, memory, time, pattern, calibration };
 std::string_view to_string(Pass pass);
 
 /// The request for one pass over one cell.
@@ -35,10 +35,11 @@ WorkerRequest request_from(const std::string& text);
 ///   input                 {"input": what full attention makes of the cell's input, "spent": {...}}
 ///   error, memory, time   {"result": {status, reason, measured fields}, "spent": {...}}
 ///   pattern               {"pattern": {rows, columns, mass}, "spent": {...}}
-/// `spent` has the seconds of measured passes, of warming up and of judging: the rest of the
-/// worker's life is the harness's own cost. Every pass also hashes the output, so that what is
-/// timed is known to be what was judged. The error pass writes into a GuardedOutput. Returns the
-/// exit code; a failure to allocate is a result (oom), other exceptions are thrown.
+/// (calibration is of ranks alone, rank_worker.h.) `spent` has the seconds of measured passes, of
+/// warming up and of judging: the rest of the worker's life is the harness's own cost. Every pass
+/// also hashes the output, so that what is timed is known to be what was judged. The error pass
+/// writes into a GuardedOutput. Returns the exit code; a failure to allocate is a result (oom),
+/// other exceptions are thrown.
 int serve_worker(std::span<const Variant* const> variants);
 
 }  // namespace longattn

@@ -41,13 +41,6 @@ std::string knee_text(const std::optional<double>& knee) {
   return *knee < 1e9 ? grouped(static_cast<Index>(*knee)) : "none";
 }
 
-std::string problem_line(const Problem& problem) {
-  Cell cell;
-  cell.problem = problem;
-  const std::string text = problem_text(cell);
-  return text.substr(0, text.rfind(", "));  // threads are the cluster's
-}
-
 constexpr auto kRow = "{:>8} {:>6} {:>9} {:>6} {:>7} {:>7} {:>10} {:>10} {:>8} {:>7} {:>7}  {}\n";
 
 std::string row(const ClusterOutlook& o) {
@@ -99,6 +92,13 @@ std::string wrapped(const std::string& text, size_t width) {
 using Key = std::tuple<std::string, std::string, std::string>;
 
 }  // namespace
+
+std::string problem_line(const Problem& problem) {
+  Cell cell;
+  cell.problem = problem;
+  const std::string text = problem_text(cell);
+  return text.substr(0, text.rfind(", "));  // threads are the cluster's
+}
 
 std::string clusters_text(const std::vector<ClusterOutlook>& outlooks) {
   if (outlooks.empty()) return "";

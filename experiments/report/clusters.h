@@ -8,6 +8,9 @@
 
 namespace longattn {
 
+/// "4 heads of 64, causal": the problem of a cell without its threads, which are a cluster's.
+std::string problem_line(const Problem& problem);
+
 /// Predictions as a table for a terminal, with what bounds the longest sequence on the most ranks
 /// in a sentence each, and below it what was never measured. Empty without outlooks.
 std::string clusters_text(const std::vector<ClusterOutlook>& outlooks);

@@ -109,8 +109,14 @@ std::string equal_error_sentence(const Block& block) {
     }
     std::string answer = "none";
     if (cheapest != nullptr) {
-      answer =
-          fmt::format("{} ({})", cheapest->first->label, duration(cheapest->second->time_s->value));
+      const Estimate& time = *cheapest->second->time_s;
+      std::vector<std::string> tied;
+      for (const Found& f : found) {
+        if (&f == cheapest || f.second->relative_error->high > error) continue;
+        if (f.second->time_s->low <= time.high) tied.push_back(f.first->label);
+      }
+      answer = fmt::format("{} ({}{}{})", cheapest->first->label, duration(time.value),
+                           tied.empty() ? "" : ", tied with ", fmt::join(tied, " and "));
     }
     if (!answers.empty() && answers.back().first == answer) answers.pop_back();
     answers.emplace_back(answer, error);

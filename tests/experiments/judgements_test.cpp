@@ -44,6 +44,20 @@ TEST(Judgements, TellTheCheapestWayToAnError) {
   EXPECT_THAT(text, Not(HasSubstr("slow")));
 }
 
+TEST(Judgements, TellWhatIsAsCheapWithinTheIntervals) {
+  RunResults results = three_lengths();
+  for (const double factor : {1.05, 1.2}) {
+    CellResult other = results.cells[6];  // full at the longest
+    other.cell.variant = factor < 1.1 ? "alike" : "dearer";
+    for (double* seconds : {&other.time_s->value, &other.time_s->low, &other.time_s->high}) {
+      *seconds *= factor;
+    }
+    results.cells.push_back(other);
+  }
+  EXPECT_THAT(equal_error_sentence(arrange(results)[0]),
+              HasSubstr("; 1 %: full (2.00 s, tied with alike)."));
+}
+
 TEST(Judgements, TellFromWhichLengthOnAVariantIsFaster) {
   const RunResults results = three_lengths();
   const std::vector<std::string> sentences = crossover_sentences(arrange(results)[0]);

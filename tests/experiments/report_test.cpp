@@ -24,6 +24,7 @@
 #include "experiments/report/tags.h"
 #include "experiments/report/text.h"
 #include "experiments/serialize.h"
+#include "tests/experiments/parse_csv.h"
 #include "tests/experiments/report_fixture.h"
 #include "tests/temporary_folder.h"
 
@@ -52,35 +53,6 @@ std::map<std::string, std::string> files_of(const RunResults& results) {
     files[fs::relative(entry.path(), folder.path()).string()] = slurp(entry.path());
   }
   return files;
-}
-
-// Of RFC 4180, by its own rules and not by ours.
-std::vector<std::vector<std::string>> parse_csv(const std::string& text) {
-  std::vector<std::vector<std::string>> rows(1, {""});
-  bool quoted = false;
-  for (size_t n = 0; n < text.size(); ++n) {
-    const char c = text[n];
-    if (quoted) {
-      if (c != '"') {
-        rows.back().back() += c;
-      } else if (n + 1 < text.size() && text[n + 1] == '"') {
-        rows.back().back() += text[n++];
-      } else {
-        quoted = false;
-      }
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == ',') {
-      rows.back().emplace_back();
-    } else if (c == '\r' && n + 1 < text.size() && text[n + 1] == '\n') {
-      ++n;
-      rows.push_back({""});
-    } else {
-      rows.back().back() += c;
-    }
-  }
-  rows.pop_back();
-  return rows;
 }
 
 TEST(Report, KeepsHostileTextInItsPlaceInEveryFile) {

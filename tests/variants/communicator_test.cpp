@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "tests/temporary_folder.h"
 #include "tests/variants/communicator_scenarios.h"
 #include "variants/ring/mpi_communicator.h"
+#include "variants/ring/shaped_network.h"
 #include "variants/ring/thread_communicator.h"
 
 namespace longattn {
@@ -21,15 +23,16 @@ namespace {
 // Every communicator, held to the same scenarios: ranks that are threads, and processes.
 class EveryCommunicator : public testing::TestWithParam<CommunicatorScenario> {};
 
-TEST_P(EveryCommunicator, OfThreads) {
-  const CommunicatorScenario& scenario = GetParam();
+using Wrap = std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)>;
+
+void run_with_threads(const CommunicatorScenario& scenario, const Wrap& wrap) {
   Workspace shared;
   ThreadTeam team(scenario.ranks, shared, 2 * scenario.ranks + 2);
   std::vector<std::string> verdicts(static_cast<size_t>(scenario.ranks));
   std::vector<std::jthread> ranks;
   for (int rank = 0; rank < scenario.ranks; ++rank) {
     ranks.emplace_back([&, rank] {
-      std::unique_ptr<Communicator> own = std::make_unique<ThreadCommunicator>(team, rank);
+      std::unique_ptr<Communicator> own = wrap(std::make_unique<ThreadCommunicator>(team, rank));
       try {
         scenario.run(own);
       } catch (const std::exception& e) {
@@ -41,6 +44,18 @@ TEST_P(EveryCommunicator, OfThreads) {
   for (int rank = 0; rank < scenario.ranks; ++rank) {
     EXPECT_EQ(verdicts[static_cast<size_t>(rank)], "") << "rank " << rank;
   }
+}
+
+TEST_P(EveryCommunicator, OfThreads) {
+  run_with_threads(GetParam(), [](auto plain) { return plain; });
+}
+
+TEST_P(EveryCommunicator, OfThreadsJoinedByLinksThatTakeTime) {
+  const Cluster cluster = {.network = {.latency = 1e-4, .bandwidth = 1e9}};
+  ShapedNetwork network(cluster, GetParam().ranks, false, ShapedNetwork::Time::real);
+  run_with_threads(GetParam(), [&](auto plain) {
+    return std::make_unique<ShapedCommunicator>(network, std::move(plain));
+  });
 }
 
 TEST_P(EveryCommunicator, OfProcessesOverMpi) {

@@ -23,17 +23,12 @@ class Wiring {
         ranks_(ranks),
         hosts_((ranks + cluster.ranks_per_host - 1) / cluster.ranks_per_host) {}
 
-  bool crosses(int from, int to) const { return host_of(from) != host_of(to); }
-
-  // Of the hop to the next rank. As many ranks of a host receive from others as send to others.
-  Link hop(int rank) const {
-    const int next = (rank + 1) % ranks_;
-    if (!crosses(rank, next)) return cluster_.inside;
+  Link hop(int rank) const { return between(rank, (rank + 1) % ranks_, false); }
+  // As many ranks of a host receive from others as send to others.
+  Link between(int from, int to, bool gathered) const {
+    if (host_of(from) == host_of(to)) return cluster_.inside;
+    if (gathered) return shared(std::min(cluster_.ranks_per_host, ranks_));
     return shared(cluster_.spread ? cluster_.ranks_per_host : 1);
-  }
-  // Of a rank that sends to all while all others do.
-  Link among_all(int from, int to) const {
-    return crosses(from, to) ? shared(std::min(cluster_.ranks_per_host, ranks_)) : cluster_.inside;
   }
 
  private:
@@ -72,7 +67,7 @@ class Work {
   double arrival(int rank, int step) const {
     const int from = plan_.origin(rank, step);
     if (!plan_.needs(rank, from)) return 0;
-    const Link link = wiring_.among_all(from, rank);
+    const Link link = wiring_.between(from, rank, true);
     // Messages are under way together: the latency is that of the first.
     return block_bytes(rank, step) / link.bandwidth + (step == 1 ? link.latency : 0);
   }
@@ -210,6 +205,14 @@ RingForecast forecast(const RingPlan& plan, const Cluster& cluster) {
   result.exchange = exchanging.end();
   for (double own : result.compute) result.wait.push_back(result.total - own);
   return result;
+}
+
+double work_seconds(const RingPlan& plan, const Cluster& cluster, int rank, int step) {
+  return Work(plan, cluster).compute(rank, step);
+}
+
+Link link_between(const Cluster& cluster, int ranks, int from, int to, bool gathered) {
+  return Wiring(cluster, ranks).between(from, to, gathered);
 }
 
 double RingForecast::efficiency() const {

@@ -76,6 +76,14 @@ struct RingForecast {
 /// et al. 2010, LogGOPSim, for simulating a schedule instead of summing it up.
 RingForecast forecast(const RingPlan& plan, const Cluster& cluster);
 
+/// What a rank has to do at a step, s: (overhead + operations / rate), times its slowness and what
+/// chance makes of it; 0 where it has no work.
+double work_seconds(const RingPlan& plan, const Cluster& cluster, int rank, int step);
+
+/// The way of a message among so many ranks while all others send too: to the next one of a ring,
+/// or, gathered, to all.
+Link link_between(const Cluster& cluster, int ranks, int from, int to, bool gathered);
+
 /// The number of ranks beyond which the exchange is no longer hidden, were the work shared evenly:
 /// work falls with 1/P^2 a step, what travels with 1/P only. The positive root of
 ///

@@ -36,7 +36,14 @@ Step step_of(const RingPlan& plan, int step) {
 }  // namespace
 
 RankTimes ring_pass(RingRank& rank, const RingPlan& plan, Context& context,
-                    const Patience& patience, bool compute, std::atomic<int>* at_step) {
+                    const Patience& patience, std::atomic<int>* at_step) {
+  return ring_pass(
+      rank, plan, [&](int step) { rank.compute(step, context); }, patience, at_step);
+}
+
+RankTimes ring_pass(RingRank& rank, const RingPlan& plan,
+                    const std::function<void(int step)>& compute, const Patience& patience,
+                    std::atomic<int>* at_step) {
   RankTimes times;
   const Clock::time_point begin = Clock::now();
   double own = 0, work = 0, bytes = 0;
@@ -46,12 +53,10 @@ RankTimes ring_pass(RingRank& rank, const RingPlan& plan, Context& context,
     const Step most = step_of(plan, step);
     bytes += most.bytes;
     const Clock::time_point started = Clock::now();
-    if (compute) {
-      rank.compute(step, context);
-      times.computing += seconds_since(started);
-      own += plan.operations(rank.rank(), plan.origin(rank.rank(), step));
-      work += most.operations;
-    }
+    compute(step);
+    times.computing += seconds_since(started);
+    own += plan.operations(rank.rank(), plan.origin(rank.rank(), step));
+    work += most.operations;
     const double rate = own > 0 ? own / times.computing : kUnknownRate;
     const double allowed = patience.seconds + patience.slack * (work / rate + bytes / kBandwidth);
     const Clock::time_point waits = Clock::now();

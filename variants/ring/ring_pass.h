@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 
 #include "core/parallel.h"
 #include "variants/ring/ring_plan.h"
@@ -29,11 +30,15 @@ struct RankTimes {
 };
 
 /// All steps of one rank, between load and store; collective: every rank of the plan does it.
-/// Throws CommunicatorError, at the latest when patience is over. `compute` false: blocks travel
-/// and nothing else is done, which tells what there is to hide. `at_step` tells other threads which
-/// step it is.
+/// Throws CommunicatorError, at the latest when patience is over. `at_step` tells other threads
+/// which step it is.
 RankTimes ring_pass(RingRank& rank, const RingPlan& plan, Context& context,
-                    const Patience& patience = {}, bool compute = true,
+                    const Patience& patience = {}, std::atomic<int>* at_step = nullptr);
+
+/// The same with something else in place of rank.compute(step, context): nothing, which tells what
+/// there is to hide; or work that takes as long as elsewhere.
+RankTimes ring_pass(RingRank& rank, const RingPlan& plan,
+                    const std::function<void(int step)>& compute, const Patience& patience = {},
                     std::atomic<int>* at_step = nullptr);
 
 }  // namespace longattn
