@@ -5,7 +5,6 @@
 
 #include "experiments/cluster_outlook.h"
 #include "experiments/config/experiment.h"
-#include "experiments/report/csv.h"
 
 namespace longattn {
 
@@ -42,10 +41,5 @@ const Problem* first_over_mpi(const Experiment& experiment);
 /// Runs one. Threads' outputs are compared with those of a ring in step; that they differ in a bit
 /// is a failure, and so is what a rank says. `passes` at least 1.
 void rehearse(Rehearsal& rehearsal, const Experiment& experiment, int passes);
-
-/// One row each: what was assumed, predicted and, if `with_measured`, measured.
-ResultTable rehearsal_table(const std::vector<Rehearsal>& all, bool with_measured);
-/// The same for a terminal.
-std::string rehearsal_text(const std::vector<Rehearsal>& all);
 
 }  // namespace longattn

@@ -10,7 +10,7 @@
 #include "experiments/judge/statistics.h"
 #include "experiments/progress.h"
 #include "experiments/rehearsal.h"
-#include "experiments/report/text.h"
+#include "experiments/report/rehearsal.h"
 #include "experiments/run_folder.h"
 
 namespace longattn {

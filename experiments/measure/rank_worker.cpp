@@ -150,7 +150,10 @@ class Rank {
 
   void judge() {
     const Clock::time_point begin = Clock::now();
-    forward();
+    const RankTimes times = forward();
+    result_.measured.push_back({"pass_s", {longest(times.pass)}});
+    tell("rank_compute_s", times.computing);
+    tell("rank_wait_s", times.waiting);
     const OwnShard own{plan_, rank(), own_inputs(), output_.view()};
     judge_shards(*attention_, variant_.traits(p_, options_), own,
                  {request_.error_rows, request_.seed}, communicator_, deadline_, context_, result_);

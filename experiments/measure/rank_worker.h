@@ -23,7 +23,8 @@ int process_count(const Cell& cell);
 ///
 ///   pass_s                        mean over passes of the slowest rank's ring_pass, which is the
 ///                                 time without what is copied before and after
-///   rank_compute_s, rank_wait_s   mean over passes
+///   rank_compute_s, rank_wait_s   mean over passes; of an experiment that measures no time these
+///                                 are of the first pass, whose output is judged
 ///   exchange_s                    one pass of nothing but exchanges, median of three
 ///   overlap                       1 - (T - max(C, X)) / min(C, X): 1 where the shorter one of
 ///                                 computing and exchanging is hidden, 0 where they follow each
