@@ -7,10 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -19,6 +23,7 @@
 
 #include "core/error.h"
 #include "core/io/text.h"
+#include "experiments/report/looks.h"
 #include "experiments/report/text.h"
 
 extern char** environ;  // POSIX leaves its declaration to the program
@@ -117,14 +122,94 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
   }
 }
 
-std::string themed_tag(std::string tag, const std::string& prefix) {
-  replace_all(tag, "id='", "id='" + prefix);
-  replace_all(tag, "id=\"", "id=\"" + prefix);
-  replace_all(tag, "href='#", "href='#" + prefix);
+// Runs of white space as one space each.
+std::string squeezed(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    const bool white = c == ' ' || c == '\n' || c == '\t';
+    if (!white) {
+      result += c;
+    } else if (result.empty() || result.back() != ' ') {
+      result += ' ';
+    }
+  }
+  return result;
+}
+
+// "rgb( 51,  51, 51)" as "#333333".
+void shorten_colours(std::string& tag) {
+  for (size_t at = 0; (at = tag.find("rgb(", at)) != std::string::npos; ++at) {
+    unsigned red = 0, green = 0, blue = 0;
+    int read = 0;
+    if (std::sscanf(tag.c_str() + at, "rgb(%u ,%u ,%u)%n", &red, &green, &blue, &read) != 3)
+      continue;
+    if (read == 0 || std::max({red, green, blue}) > 255) continue;
+    tag.replace(at, static_cast<size_t>(read),
+                fmt::format("#{:02x}{:02x}{:02x}", red, green, blue));
+  }
+}
+
+bool is_digit(char c) { return '0' <= c && c <= '9'; }
+
+// Hundredths of a pixel, which is what gnuplot writes, to tenths.
+void round_coordinates(std::string& tag) {
+  for (size_t dot = 0; (dot = tag.find('.', dot + 1)) != std::string::npos;) {
+    size_t begin = dot, end = dot + 1;
+    while (begin > 0 && is_digit(tag[begin - 1])) --begin;
+    while (end < tag.size() && is_digit(tag[end])) ++end;
+    if (begin == dot || end - dot != 3) continue;
+    const long hundredths = std::strtol(tag.substr(begin, dot - begin).c_str(), nullptr, 10) * 100 +
+                            std::strtol(tag.substr(dot + 1, 2).c_str(), nullptr, 10);
+    const long tenths = (hundredths + 5) / 10;
+    tag.replace(begin, end - begin,
+                tenths % 10 == 0 ? fmt::format("{}", tenths / 10)
+                                 : fmt::format("{}.{}", tenths / 10, tenths % 10));
+  }
+}
+
+void erase_ids(std::string& tag) {
+  for (size_t at; (at = tag.find(" id=")) != std::string::npos;) {
+    const size_t end = tag.find(tag[at + 4], at + 5);
+    if (end == std::string::npos) return;
+    tag.erase(at, end + 1 - at);
+  }
+}
+
+std::string themed_tag(std::string tag) {
+  erase_ids(tag);
+  shorten_colours(tag);
   replace_all(tag, " color=\"black\"", "");  // of gnuplot's groups: the page's colour goes through
-  replace_all(tag, "rgb( 51,  51,  51)", "currentColor");
-  replace_all(tag, "rgb(51,51,51)", "currentColor");
+  replace_all(tag, kInk, "currentColor");
+  replace_all(tag, " stroke-linecap=\"butt\" stroke-linejoin=\"miter\"", "");
+  replace_all(tag, " fill=\"none\" stroke=\"currentColor\"", " class=\"gs\"");
+  replace_all(tag, " stroke=\"none\" fill=\"currentColor\" font-family=\"Helvetica\"",
+              " class=\"gl\"");
+  replace_all(tag, " stroke='currentColor'", "");  // as its group's
+  replace_all(tag, "stroke='#e4e4e4' class=\"gridline\"", "class=\"gridline\"");
+  replace_all(tag, " '", "'");
+  replace_all(tag, " >", ">");
+  if (tag.starts_with("<path") || tag.starts_with("<use") || tag.starts_with("<g transform")) {
+    round_coordinates(tag);
+  }
   return tag;
+}
+
+// Takes <defs> out of the drawing, gives its ids a name that tells the content, and makes the
+// drawing refer to these.
+std::string take_signs(std::string& text) {
+  constexpr std::string_view kBegin = "<defs>", kEnd = "</defs>", kSign = "gpPt", kDot = "gpDot";
+  const size_t begin = text.find(kBegin), end = text.find(kEnd);
+  if (begin == std::string::npos || end == std::string::npos || end < begin) return "";
+  std::string signs = squeezed(text.substr(begin, end + kEnd.size() - begin));
+  text.erase(begin, end + kEnd.size() - begin);
+  replace_all(signs, " <", "<");
+  const std::string name = fmt::format("{:04x}", XXH3_64bits(signs.data(), signs.size()) & 0xffff);
+  for (std::string* part : {&signs, &text}) {
+    replace_all(*part, kSign, name + "-");
+    replace_all(*part, kDot, name + "-dot");
+    replace_all(*part, "xlink:href", "href");
+  }
+  return signs;
 }
 
 void erase_element(std::string& text, const std::string& name) {
@@ -142,20 +227,6 @@ void erase_filters(std::string& text) {
     if (end == std::string::npos) return;
     text.erase(begin, end + kEnd.size() - begin);
   }
-}
-
-// Runs of white space as one space each.
-std::string squeezed(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    const bool white = c == ' ' || c == '\n' || c == '\t';
-    if (!white) {
-      result += c;
-    } else if (result.empty() || result.back() != ' ') {
-      result += ' ';
-    }
-  }
-  return result;
 }
 
 // The tags of a drawing, of which most are groups that gnuplot opens anew for each stroke: what
@@ -230,12 +301,13 @@ std::string data_text(std::string_view text) {
   return result;
 }
 
-std::string inline_svg(const std::string& svg, const std::string& prefix,
-                       const std::string& description) {
+InlineSvg inline_svg(const std::string& svg, const std::string& description) {
   std::string text = svg.substr(std::min(svg.find("<svg"), svg.size()));
   erase_element(text, "title");  // the first ones, of the file
   erase_element(text, "desc");
   erase_filters(text);
+  InlineSvg result;
+  result.signs = take_signs(text);
   Tags tags;
   // Labels stand between tags, where they stay as they are. gnuplot escapes "<" in labels.
   for (std::string_view rest = text; !rest.empty();) {
@@ -244,12 +316,12 @@ std::string inline_svg(const std::string& svg, const std::string& prefix,
     if (label.find_first_not_of(" \n\t") != std::string_view::npos) tags.add(std::string(label));
     rest.remove_prefix(open);
     const size_t close = std::min(rest.find('>') + 1, rest.size());
-    if (close > 0) tags.add(themed_tag(squeezed(rest.substr(0, close)), prefix));
+    if (close > 0) tags.add(themed_tag(squeezed(rest.substr(0, close))));
     rest.remove_prefix(close);
   }
-  std::string result = tags.text();
-  if (result.starts_with("<svg")) {
-    result.insert(4, " role=\"img\" aria-label=\"" + html(description) + "\"");
+  result.drawing = tags.text();
+  if (result.drawing.starts_with("<svg")) {
+    result.drawing.insert(4, " role=\"img\" aria-label=\"" + html(description) + "\"");
   }
   return result;
 }

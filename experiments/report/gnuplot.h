@@ -31,11 +31,18 @@ class DrawingFolder {
 /// quotes (they become ”), so that it stays one field. Everything else stays as it is.
 std::string data_text(std::string_view text);
 
-/// A gnuplot SVG as part of an HTML page: without prolog, title and description, its ids made
-/// unique by `prefix`, its ink (kInk) turned into currentColor so that it follows the page's theme;
-/// without what gnuplot writes and nothing needs: line ends, filters, and the end of a group before
-/// the same group begins again.
-std::string inline_svg(const std::string& svg, const std::string& prefix,
-                       const std::string& description);
+/// A gnuplot SVG as part of an HTML page.
+struct InlineSvg {
+  std::string drawing;  ///< an <svg> element
+  /// The elements that it refers to, for one place on the page: their ids tell their content, so
+  /// that drawings with equal signs share them.
+  std::string signs;
+};
+
+/// Without prolog, title and description; its ink (kInk) turned into currentColor so that it
+/// follows the page's theme; coordinates to a tenth of a pixel; without what gnuplot writes and
+/// nothing needs: line ends, filters, ids, defaults, and the end of a group before the same group
+/// begins again. The page's style knows the classes gs (strokes) and gl (labels).
+InlineSvg inline_svg(const std::string& svg, const std::string& description);
 
 }  // namespace longattn

@@ -16,6 +16,7 @@
 #include "experiments/report/judgements.h"
 #include "experiments/report/page_assets.h"
 #include "experiments/report/patterns.h"
+#include "experiments/report/shared_drawings.h"
 #include "experiments/report/text.h"
 
 namespace longattn {
@@ -23,18 +24,16 @@ namespace {
 
 constexpr size_t kPatternBytes = 700 << 10;  // of all pictures: the page stays below 2 MB
 
-std::string base64(std::string_view bytes) {
-  static constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+// For a data URI, which drops line ends and white space.
+std::string percent_encoded(std::string_view bytes) {
+  constexpr std::string_view kPlain = "-._~!$'()*+,;:@/?=[]{}|^";
   std::string text;
-  for (size_t n = 0; n < bytes.size(); n += 3) {
-    unsigned group = 0;
-    for (size_t k = 0; k < 3; ++k) {
-      const unsigned byte = n + k < bytes.size() ? static_cast<unsigned char>(bytes[n + k]) : 0;
-      group = (group << 8) | byte;
-    }
-    for (size_t k = 0; k < 4; ++k) {
-      text += n + k > bytes.size() ? '=' : kDigits[(group >> (18 - 6 * k)) & 63];
+  for (const char c : bytes) {
+    const bool letter = ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || ('0' <= c && c <= '9');
+    if (letter || kPlain.find(c) != kPlain.npos) {
+      text += c;
+    } else {
+      text += fmt::format("%{:02X}", static_cast<unsigned char>(c));
     }
   }
   return text;
@@ -128,20 +127,24 @@ std::string caption(size_t number, const std::string& text) {
   return fmt::format("<figcaption><b>Figure {}.</b> {}</figcaption>", number, html(text));
 }
 
-std::string plot_figure(const Plot& plot, size_t number) {
+std::string plot_figure(const Plot& plot, size_t number, SharedDrawings& shared) {
   std::string key;
   for (const auto& [place, label, look, open] : plot.key) {
-    key += fmt::format("<li>{}<b>{}</b><span>{}</span></li>\n", swatch(look, open), place,
-                       html(label));
+    key += fmt::format(
+        "<li><svg class=\"swatch\" viewBox=\"0 0 26 10\" aria-hidden=\"true\">{}</svg><b>{}</b>"
+        "<span>{}</span></li>\n",
+        shared.use(swatch(look, open)), place, html(label));
   }
+  shared.add(plot.svg.signs);
   return fmt::format("<figure class=\"plot\">{}\n<ul class=\"key\">{}</ul>\n{}</figure>\n",
-                     plot.svg, key, caption(number, plot.caption));
+                     plot.svg.drawing, key, caption(number, plot.caption));
 }
 
 // The figures of some kinds, block by block, and what stands below those of each.
 std::string plots_section(const PageParts& parts, const char* id, const char* title,
                           std::initializer_list<Plot::Kind> kinds,
-                          std::string (*below)(const Block&), size_t& number) {
+                          std::string (*below)(const Block&), size_t& number,
+                          SharedDrawings& shared) {
   std::string text = fmt::format("<section id=\"{}\">\n<h2>{}</h2>\n", id, title);
   if (!parts.no_plots.empty()) {
     text += fmt::format("<p class=\"bad\">The plots could not be drawn: {}</p>\n",
@@ -152,7 +155,7 @@ std::string plots_section(const PageParts& parts, const char* id, const char* ti
     std::string block;
     for (const Plot& plot : parts.plots) {
       const bool here = std::ranges::find(kinds, plot.kind) != kinds.end();
-      if (here && plot.block == n) block += plot_figure(plot, ++number);
+      if (here && plot.block == n) block += plot_figure(plot, ++number, shared);
     }
     block += below(parts.blocks[n]);
     if (!block.empty()) blocks += block_heading(parts.blocks[n]) + block;
@@ -171,7 +174,7 @@ std::string titled_table(const TextTable& table) {
 std::string pareto_html(const Block& block) { return titled_table(pareto_overview(block)); }
 std::string heads_html(const Block& block) { return titled_table(heads_overview(block)); }
 
-std::string patterns_section(const RunResults& results, size_t& number) {
+std::string patterns_section(const RunResults& results, size_t& number, SharedDrawings& shared) {
   std::string text = "<section id=\"patterns\">\n<h2>Attention patterns</h2>\n";
   if (results.patterns.empty()) {
     return text + "<p>No pattern was recorded.</p>\n</section>\n";
@@ -187,7 +190,8 @@ std::string patterns_section(const RunResults& results, size_t& number) {
     const CellResult* result = results.find(picture.cell_id);
     const Index queries = result == nullptr ? picture.rows : result->cell.problem.query_len;
     const Index keys = result == nullptr ? picture.columns : result->cell.problem.key_len;
-    text += fmt::format("<figure>{}{}</figure>\n", pattern_svg(picture, queries, keys, each),
+    const std::string frame = shared.use(pattern_frame(queries, keys));
+    text += fmt::format("<figure>{}{}</figure>\n", pattern_svg(picture, frame, each),
                         caption(++number, picture.title));
   }
   return text + fmt::format(
@@ -253,31 +257,33 @@ std::string provenance_section(const RunResults& results, const std::string& csv
   }
   return text + fmt::format(
                     "<h3>All figures</h3>\n<p><a download=\"results.csv\" "
-                    "href=\"data:text/csv;charset=utf-8;base64,{}\">results.csv</a>: one row "
+                    "href=\"data:text/csv;charset=utf-8,{}\">results.csv</a>: one row "
                     "per cell, full precision, seconds and bytes. Beside this page: the same as "
                     "JSON lines (results.jsonl), every round (samples.csv), every head "
                     "(heads.csv), tables for papers "
                     "(results.md, results.tex), and each plot as SVG and PDF with its data and "
                     "gnuplot script (plots).</p>\n</section>\n",
-                    base64(csv));
+                    percent_encoded(csv));
 }
 
 }  // namespace
 
 std::string report_page(const RunResults& results, const PageParts& parts) {
   size_t number = 0;  // of figures
+  SharedDrawings shared;
   std::string page = head(results) + page_header(results);
   page += findings_section(results, parts.blocks) + results_section(parts.blocks);
   page += inputs_section(results);
   using enum Plot::Kind;
   page += plots_section(parts, "scaling", "Scaling", {time, workspace, error_length}, growth_html,
-                        number);
+                        number, shared);
   page += plots_section(parts, "error", "Error against cost", {error, budget, pareto}, pareto_html,
-                        number);
-  page += plots_section(parts, "heads", "Heads", {heads}, heads_html, number);
-  page += patterns_section(results, number);
+                        number, shared);
+  page += plots_section(parts, "heads", "Heads", {heads}, heads_html, number, shared);
+  page += patterns_section(results, number, shared);
   page += failures_section(results) + method_section(results);
   page += provenance_section(results, parts.csv);
+  page += shared.svg();
   page += fmt::format(
       "</main>\n<footer class=\"note\">{} cells, written by longattn into {}.</footer>\n",
       results.cells.size(), html(results.folder));

@@ -13,13 +13,13 @@ namespace {
 
 // A figure for people, with all its digits for the pointer and the script.
 std::string figure_cell(const Shown& shown) {
-  if (!shown.figure) return "<td class=\"none\" data-value=\"\">–</td>";
+  if (!shown.figure) return "<td class=\"none\">–</td>";
   const Estimate& figure = *shown.figure;
   std::string all = exact(figure.value);
   if (figure.low != figure.high)
     all += fmt::format(" [{}, {}]", exact(figure.low), exact(figure.high));
-  return fmt::format("<td data-value=\"{}\" title=\"{}\">{}{}</td>", exact(figure.value), all,
-                     shown.text, shown.half.empty() ? "" : " <small>" + shown.half + "</small>");
+  return fmt::format("<td title=\"{}\">{}{}</td>", all, shown.text,
+                     shown.half.empty() ? "" : " <small>" + shown.half + "</small>");
 }
 
 std::string status_cell(const CellResult& result) {

@@ -6,7 +6,7 @@
 
 namespace longattn {
 
-/// One row per cell of a block; figures rounded for reading, full precision in `data-value`.
+/// One row per cell of a block; figures rounded for reading, full precision in `title`.
 std::string summary_table(const Block& block);
 /// What the errors of a block's approximations are made of, one row each; empty when it has none.
 std::string error_table(const Block& block);

@@ -53,16 +53,14 @@ std::string text_cell(const std::string& text) {
 }
 
 std::string number_cell(const std::optional<Estimate>& estimate) {
-  if (!estimate) return "<td class=\"none\" data-value=\"\">–</td>";
-  return fmt::format("<td data-value=\"{0}\" title=\"{0} [{1}, {2}]\">{3}</td>",
-                     exact(estimate->value), exact(estimate->low), exact(estimate->high),
-                     html(figure(estimate)));
+  if (!estimate) return "<td class=\"none\">–</td>";
+  return fmt::format("<td title=\"{0} [{1}, {2}]\">{3}</td>", exact(estimate->value),
+                     exact(estimate->low), exact(estimate->high), html(figure(estimate)));
 }
 
 std::string number_cell(const std::optional<double>& value) {
   if (!value) return number_cell(std::optional<Estimate>());
-  return fmt::format("<td data-value=\"{0}\" title=\"{0}\">{1}</td>", exact(*value),
-                     three_digits(*value));
+  return fmt::format("<td title=\"{0}\">{1}</td>", exact(*value), three_digits(*value));
 }
 
 }  // namespace
@@ -110,8 +108,8 @@ std::string input_table(const RunResults& results) {
     if (cell == nullptr) continue;
     const auto length = static_cast<double>(cell->cell.problem.key_len);
     rows += "<tr>" + text_cell(cell->cell.input.label);
-    rows += fmt::format("<td data-value=\"{}\">{}</td>", exact(length),
-                        grouped(cell->cell.problem.key_len));
+    rows +=
+        fmt::format("<td title=\"{}\">{}</td>", exact(length), grouped(cell->cell.problem.key_len));
     rows += text_cell(input.asked ? target_name(input) : "–");
     rows += number_cell(input.asked) + number_cell(measured(input));
     rows += number_cell(input.row_entropy) + number_cell(input.uniform_entropy);

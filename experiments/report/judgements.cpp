@@ -115,8 +115,9 @@ std::string equal_error_sentence(const Block& block) {
         if (&f == cheapest || f.second->relative_error->high > error) continue;
         if (f.second->time_s->low <= time.high) tied.push_back(f.first->label);
       }
-      answer = fmt::format("{} ({}{}{})", cheapest->first->label, duration(time.value),
-                           tied.empty() ? "" : ", tied with ", fmt::join(tied, " and "));
+      answer = fmt::format("{} ({} {}{}{})", cheapest->first->label, duration(time.value),
+                           half_width(time), tied.empty() ? "" : ", tied with ",
+                           fmt::join(tied, " and "));
     }
     if (!answers.empty() && answers.back().first == answer) answers.pop_back();
     answers.emplace_back(answer, error);

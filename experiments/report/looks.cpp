@@ -46,9 +46,8 @@ std::string swatch(const Look& look, bool open) {
   }
   const std::string colour = look.colour == kInk ? "currentColor" : look.colour;
   return fmt::format(
-      "<svg class=\"swatch\" viewBox=\"0 0 26 10\" aria-hidden=\"true\"><path d=\"M0 5h26\" "
-      "stroke=\"{0}\" stroke-width=\"1.4\"{1}/><path transform=\"translate(8)\" {2} "
-      "d=\"{3}\"/></svg>",
+      "<path d=\"M0 5h26\" stroke=\"{0}\" stroke-width=\"1.4\"{1}/>"
+      "<path transform=\"translate(8)\" {2} d=\"{3}\"/>",
       colour, look.dashed ? " stroke-dasharray=\"3 2.5\"" : "",
       open ? fmt::format("fill=\"var(--paper)\" stroke=\"{}\"", colour)
            : fmt::format("fill=\"{}\"", colour),

@@ -19,7 +19,8 @@ Look look(const Series& series);
 Look look(size_t hue, size_t setting);
 inline constexpr size_t kHues = 7;
 
-/// The marker on its line as inline SVG, for a key of the page; `open`: its outline.
+/// The marker on its line, 26 wide and 10 high, as part of an <svg>, for a key of the page; `open`:
+/// its outline.
 std::string swatch(const Look& look, bool open);
 
 /// Colour of text and axes in scripts; the page turns it into its own ink.

@@ -83,7 +83,10 @@ figure { margin: 0; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; max-width: 36rem; }
 figure svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue",
   Arial, sans-serif; white-space: pre; }
-figure svg [stroke="rgb(228, 228, 228)"] { stroke: var(--grid); }
+.gs { fill: none; stroke: currentColor; }
+.gl { fill: currentColor; stroke: none; }
+.gridline { stroke: var(--grid); }
+svg.shared { position: absolute; }
 figure.plot > svg { max-width: 38rem; }
 figure svg.pattern { max-width: 20rem; }
 figure svg.swatch { width: 1.9rem; align-self: center; }
@@ -155,8 +158,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const key = (row) => {
         const cell = row.cells[column];
-        if (cell.dataset.value === undefined) return cell.textContent || null;
-        return cell.dataset.value === "" ? null : Number(cell.dataset.value);
+        if (cell.classList.contains("text")) return cell.textContent || null;
+        return cell.classList.contains("none") ? null : parseFloat(cell.title);
       };
       const rows = [...table.tBodies[0].rows].map((row) => [key(row), row]);
       rows.sort(([a], [b]) => {
@@ -174,6 +177,6 @@ for (const table of document.querySelectorAll("table.sortable")) {
 // together.
 const std::string_view kPagePolicy =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; script-src 'sha256-eSTSTiZZ7bM8cCxOlqD5hixWvbIUxoBVY8SPcLMooHk='";
+    "form-action 'none'; script-src 'sha256-3Y6VEjdMjqTffPphHOC4Jc16GZREv4HoqE26hUq4xU8='";
 
 }  // namespace longattn

@@ -99,16 +99,23 @@ std::string strokes(const PatternPicture& picture) {
   return text;
 }
 
-std::string drawing(const PatternPicture& picture, const std::string& strokes_text, Index query_len,
-                    Index key_len) {
+std::string drawing(const PatternPicture& picture, const std::string& strokes_text,
+                    const std::string& frame) {
   // The heat map fills 200 x 200 units; strokes are a little wider than a bin, against seams.
   const double x = 200.0 / static_cast<double>(picture.columns);
   const double y = 200.0 / static_cast<double>(picture.rows);
   return fmt::format(
-      "<svg class=\"pattern\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 250 236\" "
-      "role=\"img\" aria-label=\"Attention pattern of {}\">"
-      "<g transform=\"translate(42 6) scale({} {}) translate(0 .5)\" fill=\"none\" "
-      "stroke-width=\"1.04\">{}</g>"
+      "<svg class=\"pattern\" viewBox=\"0 0 250 236\" role=\"img\" "
+      "aria-label=\"Attention pattern of {}\">"
+      "<g transform=\"translate(42 6) scale({:.6g} {:.6g}) translate(0 .5)\" fill=\"none\" "
+      "stroke-width=\"1.04\">{}</g>{}</svg>",
+      html(picture.title), x, y, strokes_text, frame);
+}
+
+}  // namespace
+
+std::string pattern_frame(Index query_len, Index key_len) {
+  return fmt::format(
       "<rect x=\"42\" y=\"6\" width=\"200\" height=\"200\" fill=\"none\" stroke=\"currentColor\" "
       "stroke-width=\".6\"/>"
       "<g fill=\"currentColor\" font-size=\"13\"><text x=\"42\" y=\"221\">0</text>"
@@ -116,15 +123,11 @@ std::string drawing(const PatternPicture& picture, const std::string& strokes_te
       "<text x=\"242\" y=\"221\" text-anchor=\"end\">{}</text>"
       "<g text-anchor=\"end\"><text x=\"37\" y=\"16\">0</text>"
       "<text transform=\"translate(30 106) rotate(-90)\" text-anchor=\"middle\">query</text>"
-      "<text x=\"37\" y=\"206\">{}</text></g></g></svg>",
-      html(picture.title), exact(x), exact(y), strokes_text, short_length(key_len),
-      short_length(query_len));
+      "<text x=\"37\" y=\"206\">{}</text></g></g>",
+      short_length(key_len), short_length(query_len));
 }
 
-}  // namespace
-
-std::string pattern_svg(const PatternPicture& picture, Index query_len, Index key_len,
-                        size_t max_bytes) {
+std::string pattern_svg(const PatternPicture& picture, const std::string& frame, size_t max_bytes) {
   const auto size = static_cast<Index>(picture.mass.size());
   if (picture.rows < 1 || picture.columns < 1 || size != picture.rows * picture.columns) {
     throw std::invalid_argument(
@@ -136,7 +139,7 @@ std::string pattern_svg(const PatternPicture& picture, Index query_len, Index ke
       small = binned(picture, std::min(side, picture.rows), std::min(side, picture.columns));
     }
     small.title = shortened(one_line(picture.title), 200);
-    const std::string text = drawing(small, strokes(small), query_len, key_len);
+    const std::string text = drawing(small, strokes(small), frame);
     if (text.size() <= max_bytes || side <= 8) return text;
   }
 }

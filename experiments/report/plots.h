@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/report/gnuplot.h"
 #include "experiments/report/layout.h"
 #include "experiments/report/looks.h"
 
@@ -26,7 +27,7 @@ struct Plot {
   Kind kind = Kind::time;
   size_t block = 0;           ///< number of the block it shows
   std::vector<KeyEntry> key;  ///< in the order in which the curves end, from above
-  std::string svg;            ///< for the page, without its key: see inline_svg()
+  InlineSvg svg;              ///< for the page, without its key
   std::string caption;        ///< what it shows, one paragraph of text
 };
 

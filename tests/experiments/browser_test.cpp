@@ -259,7 +259,7 @@ TEST_F(Browser, FindsEachFaultOfABrokenPage) {
       << "another script than the policy names does not run";
   EXPECT_THAT(faults(with("title=\"64\">64<", "title=\"64\">46<")),
               Contains(HasSubstr("reads 46, results.csv has 64")));
-  EXPECT_THAT(faults(with("<td data-value=\"64\"", "<td data-value=\"65\"")),
+  EXPECT_THAT(faults(with("<td title=\"64\"", "<td title=\"65\"")),
               Contains(HasSubstr("is 65, results.csv has 64")));
 }
 

@@ -55,7 +55,7 @@ TEST(Judgements, TellWhatIsAsCheapWithinTheIntervals) {
     results.cells.push_back(other);
   }
   EXPECT_THAT(equal_error_sentence(arrange(results)[0]),
-              HasSubstr("; 1 %: full (2.00 s, tied with alike)."));
+              HasSubstr("; 1 %: full (2.00 s ±5.0%, tied with alike)."));
 }
 
 TEST(Judgements, TellFromWhichLengthOnAVariantIsFaster) {

@@ -284,24 +284,44 @@ TEST(Report, OfThreeHundredCellsStaysBelowTwoMegabytes) {
   size_t pictures = 0;
   const std::string& page = files.at("report.html");
   for (size_t at = page.find("<svg"); at != std::string::npos; at = page.find("<svg", at + 1)) {
-    if (page.compare(at, 20, "<svg class=\"swatch\" ") != 0) ++pictures;
+    const bool is_part = page.compare(at, 20, "<svg class=\"swatch\" ") == 0 ||
+                         page.compare(at, 20, "<svg class=\"shared\" ") == 0;
+    if (!is_part) ++pictures;
   }
   EXPECT_EQ(pictures, 2 * 7 + 60u);
 }
 
-TEST(Report, OpensAGroupOfStrokesOnce) {
+TEST(Report, PutsADrawingOnThePageWithoutWhatNobodyNeeds) {
   const std::string drawing =
       "<?xml version=\"1.0\"?>\n<svg viewBox=\"0 0 9 9\">\n<title>x</title>\n"
       "<filter id='box' x='0'>\n<feFlood/>\n</filter>\n<g fill=\"none\">\n</g>\n"
-      "<g fill=\"none\">\n\t<path  d='M0,1\n\t\tL2,3  '/></g>\n<g fill=\"none\">\n\t<g id='a'>"
-      "<text>two  blanks</text></g>\n</g>\n<g fill=\"red\">\n<path d='M4,5'/></g>\n</svg>\n";
-  EXPECT_EQ(inline_svg(drawing, "n-", "what"),
+      "<g fill=\"none\">\n\t<path  d='M0,1\n\t\tL2.04,399.96  '/></g>\n<g fill=\"none\">\n\t<g "
+      "id='a'><text>two  blanks 0.01</text></g>\n</g>\n<g fill=\"red\">\n<path stroke='rgb( 51,  "
+      "51, "
+      "51)' d='M4,5'/><path stroke='rgb(213, 94, 0)' d='M4.25,5'/></g>\n</svg>\n";
+  EXPECT_EQ(inline_svg(drawing, "what").drawing,
             "<svg role=\"img\" aria-label=\"what\" viewBox=\"0 0 9 9\"><g fill=\"none\">"
-            "<path d='M0,1 L2,3 '/><g id='n-a'><text>two  blanks</text></g></g>"
-            "<g fill=\"red\"><path d='M4,5'/></g></svg>");
-  EXPECT_EQ(inline_svg("<svg><g a=\"1\">x</g>y<g a=\"1\">z</g></svg>", "", "").substr(4),
+            "<path d='M0,1 L2,400'/><g><text>two  blanks 0.01</text></g></g>"
+            "<g fill=\"red\"><path d='M4,5'/><path stroke='#d55e00' d='M4.3,5'/></g></svg>");
+  EXPECT_EQ(inline_svg("<svg><g a=\"1\">x</g>y<g a=\"1\">z</g></svg>", "").drawing.substr(4),
             " role=\"img\" aria-label=\"\"><g a=\"1\">x</g>y<g a=\"1\">z</g></svg>")
       << "what stands between two groups stays between them";
+}
+
+TEST(Report, SharesTheSignsOfDrawings) {
+  const auto with = [](const std::string& radius) {
+    return inline_svg("<svg><defs><circle id='gpPt5' r='" + radius +
+                          "'/></defs><use xlink:href='#gpPt5' color='red'/></svg>",
+                      "");
+  };
+  const InlineSvg one = with("1"), other = with("2");
+  EXPECT_EQ(one.signs, with("1").signs);
+  EXPECT_EQ(one.drawing, with("1").drawing);
+  EXPECT_NE(one.drawing, other.drawing);
+  const size_t at = one.signs.find("id='") + 4;
+  const std::string id = one.signs.substr(at, one.signs.find('\'', at) - at);
+  EXPECT_THAT(one.drawing, HasSubstr("<use href='#" + id + "' color='red'/>"));
+  EXPECT_THAT(one.drawing, Not(HasSubstr("<defs>")));
 }
 
 // gnuplot drops from a key what it finds no room for.
