@@ -137,6 +137,8 @@ bool drain(int descriptor, std::string& target, size_t most) {
   return count > 0;
 }
 
+constexpr std::string_view kError = "longattn: error: ";  // how a rank's reason begins
+
 // What ranks and their launcher say of a failure, each sentence once: errors first, then which
 // process was lost, then what the others waited for; or else the launcher's first words.
 std::string words_of_ranks(const std::string& log) {
@@ -149,7 +151,7 @@ std::string words_of_ranks(const std::string& log) {
     const size_t end = std::min(log.find('\n', begin), log.size());
     std::string_view line(log.data() + begin, end - begin);
     begin = end + 1;
-    constexpr std::string_view kError = "longattn: error: ", kOurs = "longattn: ";
+    constexpr std::string_view kOurs = "longattn: ";
     if (line.starts_with(kError)) {
       add(errors, line.substr(kError.size()));
     } else if (line.starts_with(kOurs)) {
@@ -288,11 +290,20 @@ class Supervisor {
     }
   }
 
+  // A launcher that has lost a host may wait for it for ever, whatever its ranks have said.
+  bool launcher_hangs() {
+    if (failed_since_ < 0) {
+      if (ranks_ && outcome_.log.find(kError) != std::string::npos) failed_since_ = elapsed();
+      return false;
+    }
+    return elapsed() - failed_since_ > kLauncherGraceSeconds;
+  }
+
   void check_limits() {
     if (ending_since_ < 0) {
       timed_out_ = elapsed() > limits_.time_s;
       outcome_.interrupted = stop_.load() != 0 && !timed_out_;
-      if (timed_out_ || outcome_.interrupted) {
+      if (timed_out_ || outcome_.interrupted || launcher_hangs()) {
         kill(-child_, SIGTERM);
         ending_since_ = elapsed();
       }
@@ -309,7 +320,7 @@ class Supervisor {
   const long oom_kills_before_ = system_oom_kills();
   const Clock::time_point begin_ = Clock::now();
   WorkerOutcome outcome_;
-  double ending_since_ = -1;
+  double failed_since_ = -1, ending_since_ = -1;
   bool timed_out_ = false;
 };
 

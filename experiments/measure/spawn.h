@@ -43,8 +43,9 @@ WorkerOutcome run_worker(const std::string& request, int inputs, const WorkerLim
 
 /// The same with `LAUNCHER program __rank`: the launcher has the request on standard input, which
 /// it hands to rank 0, and its standard output is that of rank 0 (rank_worker.h). Ranks keep the
-/// memory limit themselves. Also ended as a whole, which the launcher has some more time for. The
-/// reason of a failure is what the ranks and the launcher say of it.
+/// memory limit themselves. Also ended as a whole, which the launcher has some more time for; and
+/// so is a launcher that does not end though a rank has said why it failed. The reason of a failure
+/// is what the ranks and the launcher say of it.
 WorkerOutcome run_ranks(const std::string& request, const Launcher& launcher,
                         const WorkerLimits& limits, const std::atomic<int>& stop);
 

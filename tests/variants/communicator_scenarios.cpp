@@ -24,11 +24,6 @@ namespace {
 using Pointer = std::unique_ptr<Communicator>;
 using Bytes = std::vector<std::byte>;
 
-Communicator::Deadline in_seconds(double seconds) {
-  return std::chrono::steady_clock::now() +
-         std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-             std::chrono::duration<double>(seconds));
-}
 Communicator::Deadline soon() { return in_seconds(0.2); }
 Communicator::Deadline late() { return in_seconds(60); }
 

@@ -19,6 +19,12 @@ std::string name_of(const Envelope& message) {
 
 }  // namespace
 
+Communicator::Deadline in_seconds(double seconds) {
+  using Clock = std::chrono::steady_clock;
+  return Clock::now() +
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
 // To rank 0, and from there to all: few bytes, so that the number of messages is what counts.
 std::vector<std::byte> allgather(Communicator& communicator, std::span<const std::byte> own,
                                  Communicator::Deadline deadline) {

@@ -62,6 +62,9 @@ class Communicator {
   virtual std::string pending() const { return ""; }
 };
 
+/// So many from now.
+Communicator::Deadline in_seconds(double seconds);
+
 /// What each rank says, in the order of ranks, at every rank; all say as many bytes. Also a
 /// barrier.
 std::vector<std::byte> allgather(Communicator& communicator, std::span<const std::byte> own,
