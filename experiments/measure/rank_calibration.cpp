@@ -19,7 +19,8 @@ constexpr Index kMostTokens = 4096;
 constexpr double kMostOperations = 1e10;
 constexpr Index kShortMessage = 64, kLongMessage = Index{8} << 20,
                 kLongestMessage = Index{64} << 20;
-constexpr int kRepetitions = 7, kShortExchanges = 100;
+constexpr int kRepetitions = 7, kPairs = 21, kShortExchanges = 100;
+constexpr double kShareOfStep = 0.8;  // of an exchange beside a step, which should hide it
 
 // As many tokens of each of two ranks.
 Problem problem_of(const Problem& like, Index tokens) {
@@ -51,7 +52,7 @@ class Calibrating {
     const Index few = std::max<Index>(most / 16, 1), some = std::max<Index>(most / 4, 1),
                 many = std::max(most, few + 1);
     Cluster found;
-    const double least = step(few, 0), longest = step(many, 0);
+    const double least = step(few), longest = step(many);
     const double more = operations_of(like_, many) - operations_of(like_, few);
     found.rate = more / std::max(longest - least, 1e-9);
     found.overhead = std::max(0.0, least - operations_of(like_, few) / found.rate);
@@ -59,28 +60,26 @@ class Calibrating {
     const double longer = exchange(kLongMessage, 1);
     found.network.bandwidth = static_cast<double>(kLongMessage - kShortMessage) /
                               std::max(longer - found.network.latency, 1e-9);
-    const double alone = step(some, 0);
-    const auto beside =
-        std::min(kLongestMessage, static_cast<Index>(alone / 2 * found.network.bandwidth));
-    const double slowed = step(some, beside);
-    found.contention =
-        std::max(0.0, (slowed - alone) / found.network.seconds(static_cast<double>(beside)));
+    found.contention = contention(some, found.network);
     return found;
   }
 
  private:
-  // Of the slower rank, the median of as many as are asked for.
+  // Of the slower rank.
+  template <class Action>
+  double once(const Action& action) {
+    allgather(communicator_, std::span<const double>(), deadline_);  // both begin together
+    const Clock::time_point begin = Clock::now();
+    action();
+    const double own = seconds_since(begin);
+    return std::ranges::max(allgather(communicator_, std::span(&own, 1), deadline_));
+  }
+
   template <class Action>
   double seconds_of(const Action& action) {
     action();  // warms caches, takes scratch, connects
     std::vector<double> all;
-    for (int n = 0; n < kRepetitions; ++n) {
-      allgather(communicator_, std::span<const double>(), deadline_);  // both begin together
-      const Clock::time_point begin = Clock::now();
-      action();
-      const double own = seconds_since(begin);
-      all.push_back(std::ranges::max(allgather(communicator_, std::span(&own, 1), deadline_)));
-    }
+    for (int n = 0; n < kRepetitions; ++n) all.push_back(once(action));
     return median(all);
   }
 
@@ -104,20 +103,38 @@ class Calibrating {
     communicator_.wait(sending, deadline_);
   }
 
-  // A rank's first step, with an exchange beside it.
-  double step(Index tokens, Index bytes) {
+  // Gives `measure` what computes a rank's first step.
+  template <class Measure>
+  double with_step(Index tokens, const Measure& measure) {
     const Problem p = problem_of(like_, tokens);
     const RingPlan plan(p, RingLayout::contiguous, 2);
     Problem shard = p;
     shard.query_len = shard.key_len = tokens;
     const InputTensors inputs = make_inputs(generated_input("gaussian"), shard, context_.threads());
-    const std::vector<std::byte> own(static_cast<size_t>(bytes));
-    std::vector<std::byte> other(own.size());
     const Workspace::Scope scope(context_.workspace());
     RingRank rank(plan, p, communicator_, context_.workspace());
     rank.load_own({inputs.queries.view(), inputs.keys.view(), inputs.values.view(), {}});
-    if (bytes == 0) return seconds_of([&] { rank.compute(0, context_); });
-    return seconds_of([&] { exchange_once(own, other, [&] { rank.compute(0, context_); }); });
+    return measure([&] { rank.compute(0, context_); });
+  }
+
+  double step(Index tokens) {
+    return with_step(tokens, [&](const auto& compute) { return seconds_of(compute); });
+  }
+
+  // In pairs, one behind the other, because both take longer at times.
+  double contention(Index tokens, const Link& link) {
+    return with_step(tokens, [&](const auto& compute) {
+      const double room = kShareOfStep * seconds_of(compute) * link.bandwidth;
+      const auto bytes = std::min(kLongestMessage, static_cast<Index>(room));
+      const std::vector<std::byte> own(static_cast<size_t>(bytes));
+      std::vector<std::byte> other(own.size());
+      std::vector<double> lost;
+      for (int n = 0; n < kPairs; ++n) {
+        const double alone = once(compute);
+        lost.push_back(once([&] { exchange_once(own, other, compute); }) - alone);
+      }
+      return std::max(0.0, median(lost) / link.seconds(static_cast<double>(bytes)));
+    });
   }
 
   Communicator& communicator_;
