@@ -139,8 +139,9 @@ bool drain(int descriptor, std::string& target, size_t most) {
 
 constexpr std::string_view kError = "longattn: error: ";  // how a rank's reason begins
 
-// What ranks and their launcher say of a failure, each sentence once: errors first, then which
-// process was lost, then what the others waited for; or else the launcher's first words.
+// What ranks and their launcher say of a failure (MPICH's on standard output), each sentence once:
+// errors first, then which process was lost, then what the others waited for; or else the
+// launcher's first words.
 std::string words_of_ranks(const std::string& log) {
   constexpr size_t kMost = 4;
   std::vector<std::string> errors, lost, others;
@@ -157,7 +158,7 @@ std::string words_of_ranks(const std::string& log) {
     } else if (line.starts_with(kOurs)) {
       add(lost, line.substr(kOurs.size()));
     } else if (line.find("exited on signal") != line.npos ||
-               line.find("KILLED BY SIGNAL") != line.npos) {
+               line.find("EXIT STRING: ") != line.npos) {  // Open MPI's words, MPICH's
       lost.emplace(lost.begin(), line);
     } else if (line.find_first_not_of("-= ") != line.npos) {
       add(others, line);
@@ -214,7 +215,7 @@ void classify(int wait_status, bool system_out_of_memory, bool ranks, WorkerOutc
     outcome.reason = fmt::format("exit code {}", WEXITSTATUS(wait_status));
   }
   if (ranks) {
-    const std::string words = words_of_ranks(outcome.log);
+    const std::string words = words_of_ranks(outcome.log + "\n" + outcome.output);
     if (words.find("waited in vain") != words.npos) outcome.status = Status::timeout;
     if (!words.empty()) outcome.reason = words;
     return;
