@@ -55,17 +55,43 @@ std::string from_text(const Crossover& crossover) {
                         : fmt::format("{} at most", tokens(length.high));
 }
 
-// "faster than full: everywhere a, b; from about 700 tokens on (512 to 1,024) c; nowhere d"
+// Those at the end of the block's lengths that have no gap.
+std::vector<CostPair> without_gap(const std::vector<CostPair>& pairs, const Block& block) {
+  size_t kept = 0;
+  while (kept < std::min(pairs.size(), block.lengths.size()) &&
+         pairs[pairs.size() - 1 - kept].length == block.lengths[block.lengths.size() - 1 - kept]) {
+    ++kept;
+  }
+  return {pairs.end() - static_cast<std::ptrdiff_t>(kept), pairs.end()};
+}
+
+// Nothing of a series that cannot be told about.
+std::optional<Crossover> crossover_of(const Block& block, const Series& series,
+                                      const Series& reference, const CostOf& cost, bool bounded) {
+  std::vector<CostPair> pairs = pairs_of(series, reference, cost);
+  if (!bounded) return pairs.size() < 2 ? std::nullopt : find_crossover(pairs);
+  pairs = without_gap(pairs, block);
+  if (pairs.empty()) return Crossover{Crossover::Kind::never, {}};
+  std::optional<Crossover> found = find_crossover(pairs);
+  const Index first = pairs.front().length;
+  if (found->kind == Crossover::Kind::everywhere && first > block.lengths.front()) {
+    const auto high = static_cast<double>(first);
+    found = Crossover{Crossover::Kind::from, {high, 0, high}};
+  }
+  return found;
+}
+
+// "faster than full: everywhere a, b; from about 700 tokens on (512 to 1,024) c; nowhere d".
+// With a condition, a result without a cost is one that does not meet it.
 std::string crossover_sentence(const Block& block, std::string_view reference, const char* better,
-                               const CostOf& cost) {
+                               const CostOf& cost, const std::string& condition = "") {
   const Series* theirs = find_series(block, reference);
   if (theirs == nullptr || block.lengths.size() < 2) return "";
   std::map<Crossover::Kind, std::vector<std::string>> found;
   for (const Series& series : block.series) {
     if (&series == theirs || is_null_baseline(series.variant)) continue;
-    const std::vector<CostPair> pairs = pairs_of(series, *theirs, cost);
-    if (pairs.size() < 2) continue;
-    const auto crossover = find_crossover(pairs);
+    const auto crossover = crossover_of(block, series, *theirs, cost, !condition.empty());
+    if (!crossover) continue;
     std::string text = series.label;
     if (crossover->kind == Crossover::Kind::from) text += ", " + from_text(*crossover);
     found[crossover->kind].push_back(std::move(text));
@@ -82,7 +108,7 @@ std::string crossover_sentence(const Block& block, std::string_view reference, c
     const char* separator = kind == Crossover::Kind::from ? "; " : ", ";
     parts.push_back(words + fmt::format("{}", fmt::join(at->second, separator)));
   }
-  return fmt::format("{} than {}: {}.", better, reference, fmt::join(parts, "; "));
+  return fmt::format("{} than {}{}: {}.", better, reference, condition, fmt::join(parts, "; "));
 }
 
 }  // namespace
@@ -136,10 +162,22 @@ std::vector<std::string> crossover_sentences(const Block& block) {
     if (!result.workspace_bytes) return std::nullopt;
     return exactly(*result.workspace_bytes);
   };
+  const CostOf time_within = [&](const CellResult& result) {
+    const bool within = result.relative_error && result.relative_error->high <= block.error_budget;
+    return within ? result.time_s : std::nullopt;
+  };
+  const bool approximate = std::ranges::any_of(
+      judged_at(block, block.longest()), [](const Found& f) { return !f.second->declared_exact; });
   std::vector<std::string> sentences = {
       crossover_sentence(block, "full", "Faster", time),
       crossover_sentence(block, "blockwise", "Faster", time),
-      crossover_sentence(block, "full", "Less workspace", workspace)};
+      crossover_sentence(block, "full", "Less workspace", workspace),
+      crossover_sentence(block, "blockwise", "Less workspace", workspace)};
+  if (approximate) {
+    const std::string condition =
+        fmt::format(" with a relative error of at most {:.3g} %", 100 * block.error_budget);
+    sentences.push_back(crossover_sentence(block, "full", "Faster", time_within, condition));
+  }
   std::erase(sentences, "");
   return sentences;
 }

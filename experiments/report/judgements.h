@@ -16,7 +16,8 @@ namespace longattn {
 /// whole interval is, and times are tied where their intervals overlap.
 std::string equal_error_sentence(const Block& block);
 
-/// From which length on each is faster than `full` and than `blockwise`, and takes less workspace.
+/// From which length on each is faster than `full` and than `blockwise`, and takes less workspace
+/// than these; and from which on it is faster than `full` and within the error budget.
 std::vector<std::string> crossover_sentences(const Block& block);
 
 /// How each setting that has an error, a time and a workspace at a length stands to the others

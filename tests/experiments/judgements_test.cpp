@@ -61,12 +61,37 @@ TEST(Judgements, TellWhatIsAsCheapWithinTheIntervals) {
 TEST(Judgements, TellFromWhichLengthOnAVariantIsFaster) {
   const RunResults results = three_lengths();
   const std::vector<std::string> sentences = crossover_sentences(arrange(results)[0]);
-  ASSERT_EQ(sentences.size(), 2u);
+  ASSERT_EQ(sentences.size(), 3u);
   EXPECT_EQ(sentences[0],
             "Faster than full: from about so many tokens on fast, 1,448 (1,024 to 2,048); never in "
             "the measured range slow.");
   EXPECT_THAT(sentences[1],
               HasSubstr("Less workspace than full: from about so many tokens on fast"));
+}
+
+TEST(Judgements, TellFromWhichLengthOnAVariantIsFasterWithinTheErrorBudget) {
+  RunResults results = three_lengths();
+  const auto sentence = [&] { return crossover_sentences(arrange(results)[0]).back(); };
+  EXPECT_EQ(
+      sentence(),
+      "Faster than full with a relative error of at most 1 %: never in the measured range fast, "
+      "slow.");
+  results.error_budget = 0.06;
+  EXPECT_EQ(
+      sentence(),
+      "Faster than full with a relative error of at most 6 %: from about so many tokens on fast, "
+      "1,448 (1,024 to 2,048); never in the measured range slow.");
+  results.cells[4].relative_error->high =
+      0.07;  // fast at 1,024 tokens: a length that does not count
+  EXPECT_EQ(
+      sentence(),
+      "Faster than full with a relative error of at most 6 %: from about so many tokens on fast, "
+      "2,048 at most; never in the measured range slow.");
+  results.cells[7].relative_error->high = 0.07;  // and at the longest
+  EXPECT_EQ(
+      sentence(),
+      "Faster than full with a relative error of at most 6 %: never in the measured range fast, "
+      "slow.");
 }
 
 TEST(Judgements, NameWhatIsNoBetterThanTheMean) {
