@@ -66,6 +66,8 @@ double pass_seconds(const json& answer) {
   return answer.at("result").at("measured").at("pass_s").at(0);
 }
 
+constexpr double kSlack = 4;  // times the prediction, before ranks give up
+
 // All ranks of one rehearsal as threads.
 class Ensemble {
  public:
@@ -129,7 +131,9 @@ class Ensemble {
       if (taken > 0 && network.now() > until) ++late_;
       network.sleep_until(n, until);
     };
-    const RankTimes times = ring_pass(rank, plan_, work);
+    const Patience patience{.seconds =
+                                Patience{}.seconds + kSlack * rehearsal_.outlook.forecast.total};
+    const RankTimes times = ring_pass(rank, plan_, work, patience);
     rank.store({output.mutable_view(), {}});
     return times.pass;
   }
@@ -205,7 +209,8 @@ std::string obstacle(const Rehearsal& rehearsal, const Limits& limits) {
                             static_cast<double>(p.batch * p.num_heads * p.query_len *
                                                 std::max(p.head_dim, p.value_dim));
   if (needed > limits.memory_bytes) {
-    return fmt::format("needs about {}, limit {}", bytes(needed), bytes(limits.memory_bytes));
+    return fmt::format("needs about {}, limits.memory is {}", bytes(needed),
+                       bytes(limits.memory_bytes));
   }
   return "";
 }

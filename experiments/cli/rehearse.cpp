@@ -25,18 +25,19 @@ struct RehearseArguments {
 // In the config's own terms, so that `plan` can take it.
 std::string yaml_of(const ClusterRequest& cluster) {
   const Cluster& c = cluster.cluster;
-  return fmt::format(
+  std::string text = fmt::format(
       "clusters:\n"
       "  - label: {}\n"
       "    ranks: [{}]\n"
       "    measured_ranks: {}\n"
-      "    rate: {:.3g}\n"
-      "    overhead: {:.3g}us\n"
-      "    latency: {:.3g}us\n"
-      "    bandwidth: {:.3g}GB\n"
-      "    contention: {:.3g}\n",
-      cluster.name, cluster.ranks.front(), cluster.measured_ranks.value_or(0), c.rate,
-      1e6 * c.overhead, 1e6 * c.network.latency, c.network.bandwidth / 1e9, c.contention);
+      "    rate: {:.3g}\n",
+      cluster.name, cluster.ranks.front(), cluster.measured_ranks.value_or(0), c.rate);
+  if (c.overhead > 0) text += fmt::format("    overhead: {:.3g}us\n", 1e6 * c.overhead);
+  return text + fmt::format(
+                    "    latency: {:.3g}us\n"
+                    "    bandwidth: {:.3g}GB\n"
+                    "    contention: {:.3g}\n",
+                    1e6 * c.network.latency, c.network.bandwidth / 1e9, c.contention);
 }
 
 std::string summary_of(const std::vector<Rehearsal>& all) {

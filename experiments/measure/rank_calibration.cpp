@@ -20,7 +20,8 @@ constexpr double kMostOperations = 1e10;
 constexpr Index kShortMessage = 64, kLongMessage = Index{8} << 20,
                 kLongestMessage = Index{64} << 20;
 constexpr int kRepetitions = 7, kPairs = 21, kShortExchanges = 100;
-constexpr double kShareOfStep = 0.8;  // of an exchange beside a step, which should hide it
+constexpr double kMostContention = 10;  // that a config takes
+constexpr double kShareOfStep = 0.8;    // of an exchange beside a step, which should hide it
 
 // As many tokens of each of two ranks.
 Problem problem_of(const Problem& like, Index tokens) {
@@ -133,7 +134,8 @@ class Calibrating {
         const double alone = once(compute);
         lost.push_back(once([&] { exchange_once(own, other, compute); }) - alone);
       }
-      return std::max(0.0, median(lost) / link.seconds(static_cast<double>(bytes)));
+      return std::clamp(median(lost) / link.seconds(static_cast<double>(bytes)), 0.0,
+                        kMostContention);
     });
   }
 

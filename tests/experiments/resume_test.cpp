@@ -111,8 +111,9 @@ TEST_F(Resume, AfterASignalGoesOnAndTellsHowBefore) {
       write_config("[zero, hangs]", std::string(kQuick) + "\nlimits: {time: 60s}");
   for (const auto& [signal, code] : codes) {
     const pid_t run = start(kFaulty, run_of(config));
-    ASSERT_TRUE(
-        eventually([&] { return journal().find(R"("kind":"error")") != std::string::npos; }));
+    ASSERT_TRUE(eventually([&] {  // the second one is at work
+      return journal().find(R"("kind":"error")") != std::string::npos && child_of(run) != 0;
+    }));
     kill(run, signal);
     EXPECT_EQ(finish(run), code) << err();
     EXPECT_NE(err().find("failed or cancelled "), std::string::npos) << err();
