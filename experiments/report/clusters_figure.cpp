@@ -82,7 +82,7 @@ std::string data_of(const std::vector<Curve>& curves) {
 }
 
 std::string script_of(const std::vector<Curve>& curves, const std::string& ending) {
-  Range seconds, ranks;
+  Range seconds;
   std::vector<Index> counts;
   for (const Curve& curve : curves) {
     for (const ClusterOutlook* o : curve.points) {
