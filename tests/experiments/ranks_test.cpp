@@ -168,6 +168,34 @@ TEST_F(Ranks, OfALauncherThatIsMissingOrStartsOtherNumbersAreACrashThatSaysSo) {
   }
 }
 
+// What launchers say of a rank that was lost, and where, differs between MPIs; and one that cannot
+// reach a host any more may wait for it, whatever its ranks have said.
+TEST_F(Ranks, AreUnderstoodInTheWordsOfEveryLauncher) {
+  const fs::path launcher = folder_ / "launcher";
+  const std::string in_vain = "rank 1 waited in vain for message 0 from rank 0 to rank 1";
+  for (const auto& [words, status, reason] :
+       {std::tuple(
+            "echo 'YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)'; exit 9",
+            Status::crash, std::string("EXIT STRING: Killed (signal 9)")),
+        {"echo 'mpirun noticed that process rank 2 exited on signal 9 (Killed).' >&2; exit 137",
+         Status::crash, "process rank 2 exited on signal 9"},
+        {"echo 'longattn: error: rank 1 waited in vain for message 0 from rank 0 to rank 1' >&2; "
+         "exec sleep 100",
+         Status::timeout, in_vain}}) {
+    write_text(launcher.string(), std::string("#!/bin/sh\n") + words + "\n");
+    fs::permissions(launcher, fs::perms::owner_all);
+    const fs::path config = write_config(
+        "[{ring: {ranks: 3, transport: mpi}}]",
+        "measure: {rounds: 1, error: false, memory: false, patterns: false}\nlauncher: '" +
+            launcher.string() + " {ranks}'");
+    fs::remove_all(results_folder());
+    EXPECT_EQ(run_config(config), 1) << err();
+    EXPECT_EQ(cells().at(0).status, status);
+    EXPECT_NE(cells().at(0).reason.find(reason), std::string::npos) << cells().at(0).reason;
+    EXPECT_EQ(cells().at(0).reason.find("the limit is"), std::string::npos);
+  }
+}
+
 TEST_F(Ranks, AreLimitedInMemoryEach) {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   const fs::path config = write_config("[{ring: {ranks: 2, transport: mpi}}]",
