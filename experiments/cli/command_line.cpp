@@ -1,10 +1,16 @@
 #include "experiments/cli/command_line.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <new>
+#include <system_error>
 
 #include "core/error.h"
 #include "experiments/cli/commands.h"
@@ -28,6 +34,24 @@ int fail(ExitCode code, const std::string& message) {
   return code;
 }
 
+// What is opened in the place of a closed standard stream would get whatever is said there: a
+// journal, lines of progress. (Writing to the stand-in fails, as it does on a closed stream.)
+void occupy_closed_streams() {
+  for (int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) < 0) static_cast<void>(open("/dev/null", O_RDONLY));
+  }
+}
+
+// What was printed is out, or this is an error (but for a run that a signal has ended: its terminal
+// may be gone, of which it has spoken itself).
+int flushed(int code) {
+  if (code > 128) return code;
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  throw IoError(fmt::format("cannot write to standard output{}{}", errno == 0 ? "" : ": ",
+                            errno == 0 ? "" : std::strerror(errno)));
+}
+
 // Every error that a user can cause ends here, as one line and one exit code.
 int guarded(const Action& action) {
   try {
@@ -45,6 +69,8 @@ int guarded(const Action& action) {
     return fail(kExitIo, error.what());
   } catch (const Error& error) {
     return fail(kExitUsage, error.what());
+  } catch (const std::system_error& error) {  // of the library: a folder that is gone, a full disk
+    return fail(kExitIo, error.what());
   } catch (const std::bad_alloc&) {
     return fail(kExitInternal, "out of memory");
   } catch (const std::exception& error) {
@@ -67,6 +93,8 @@ std::vector<const Variant*> all_variants(const std::vector<const Variant*>& addi
 }  // namespace
 
 int run_command_line(int argc, char** argv, const std::vector<const Variant*>& additional) {
+  occupy_closed_streams();
+  std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the size limit of files fails, as on a full disk
   return guarded([&]() -> int {
     const Invocation invocation{all_variants(additional), {argv, argv + argc}};
     CLI::App app{
@@ -81,9 +109,9 @@ int run_command_line(int argc, char** argv, const std::vector<const Variant*>& a
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
       const int code = app.exit(error);  // prints help, or the error
-      return code == 0 ? kExitOk : kExitUsage;
+      return flushed(code == 0 ? kExitOk : kExitUsage);
     }
-    return guarded(chosen);
+    return guarded([&] { return flushed(chosen()); });
   });
 }
 
