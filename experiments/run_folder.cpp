@@ -62,16 +62,18 @@ RunFolder RunFolder::create(const std::string& path) {
 }
 
 RunFolder RunFolder::create_named_after_time(const std::string& parent) {
+  const auto refuse = [](const fs::path& path, const std::error_code& error) {
+    throw CreateError(
+        fmt::format("{}: cannot create the folder: {}", printable(path.string()), error.message()));
+  };
   std::error_code error;
   fs::create_directories(parent, error);
+  if (error) refuse(parent, error);
   const std::string time = fmt::format("{:%Y%m%dT%H%M%SZ}", fmt::gmtime(now()));
   for (int n = 1;; ++n) {
     const fs::path path = fs::path(parent) / (n == 1 ? time : fmt::format("{}-{}", time, n));
     if (fs::create_directory(path, error)) return create(path);  // of two runs only one makes it
-    if (error) {
-      throw CreateError(fmt::format("{}: cannot create the folder: {}", printable(path.string()),
-                                    error.message()));
-    }
+    if (error) refuse(path, error);
   }
 }
 

@@ -18,10 +18,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <span>
 #include <thread>
 #include <vector>
 
 #include "core/error.h"
+#include "core/io/file.h"
 #include "core/io/text.h"
 #include "experiments/report/looks.h"
 #include "experiments/report/text.h"
@@ -289,7 +291,23 @@ DrawingFolder::~DrawingFolder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
+// gnuplot does not notice a full disk.
+void DrawingFolder::require_whole(const std::string& name) const {
+  const std::filesystem::path path = path_ + "/" + name;
+  const bool svg = path.extension() == ".svg";
+  if (!svg && path.extension() != ".pdf") return;
+  const InputFile file(path);
+  std::string end(static_cast<size_t>(std::min<Index>(file.size(), 16)), ' ');
+  file.read(file.size() - static_cast<Index>(end.size()), std::as_writable_bytes(std::span(end)));
+  if (end.find(svg ? "</svg>" : "%%EOF") != std::string::npos) return;
+  std::error_code ignored;
+  const std::uintmax_t free = std::filesystem::space(target_, ignored).available;
+  throw IoError(fmt::format("gnuplot: {}/{}: not written whole: {} bytes ({} bytes free)",
+                            printable(target_), name, file.size(), ignored ? 0 : free));
+}
+
 void DrawingFolder::publish(const std::string& name, const std::string& as) const {
+  require_whole(name);
   std::error_code error;
   std::filesystem::rename(path_ + "/" + name, target_ + "/" + as, error);
   if (error) throw IoError(fmt::format("{}/{}: cannot write: {}", target_, as, error.message()));
@@ -315,9 +333,11 @@ InlineSvg inline_svg(const std::string& svg, const std::string& description) {
     const std::string_view label = rest.substr(0, open);
     if (label.find_first_not_of(" \n\t") != std::string_view::npos) tags.add(std::string(label));
     rest.remove_prefix(open);
-    const size_t close = std::min(rest.find('>') + 1, rest.size());
-    if (close > 0) tags.add(themed_tag(squeezed(rest.substr(0, close))));
-    rest.remove_prefix(close);
+    if (rest.empty()) break;
+    const size_t close = rest.find('>');
+    if (close == std::string_view::npos) throw IoError("gnuplot: a drawing ends within a tag");
+    tags.add(themed_tag(squeezed(rest.substr(0, close + 1))));
+    rest.remove_prefix(close + 1);
   }
   result.drawing = tags.text();
   if (result.drawing.starts_with("<svg")) {

@@ -20,7 +20,9 @@ class DrawingFolder {
   DrawingFolder& operator=(const DrawingFolder&) = delete;
 
   const std::string& path() const { return path_; }
-  /// The file `name` of this folder becomes `target`/`as`.
+  /// Throws IoError if `name` is a drawing without an end.
+  void require_whole(const std::string& name) const;
+  /// The file `name` of this folder becomes `target`/`as`; a drawing must be whole.
   void publish(const std::string& name, const std::string& as) const;
 
  private:
@@ -42,7 +44,8 @@ struct InlineSvg {
 /// Without prolog, title and description; its ink (kInk) turned into currentColor so that it
 /// follows the page's theme; coordinates to a tenth of a pixel; without what gnuplot writes and
 /// nothing needs: line ends, filters, ids, defaults, and the end of a group before the same group
-/// begins again. The page's style knows the classes gs (strokes) and gl (labels).
+/// begins again. The page's style knows the classes gs (strokes) and gl (labels). Throws IoError
+/// for what ends within a tag.
 InlineSvg inline_svg(const std::string& svg, const std::string& description);
 
 }  // namespace longattn

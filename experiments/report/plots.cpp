@@ -114,6 +114,7 @@ Plot draw(Figure figure, const DrawingFolder& folder) {
   write_text(path + ".gp", script(figure));
   write_text(folder.path() + "/page.gp", page_script(figure));
   run_gnuplot(folder.path(), "page.gp");
+  folder.require_whole("page.svg");
   figure.plot.svg =
       inline_svg(read_text(folder.path() + "/page.svg", kMaxSvg), figure.plot.caption);
   for (const char* ending : {".tsv", ".gp", ".svg", ".pdf"}) {
