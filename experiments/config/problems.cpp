@@ -109,6 +109,9 @@ class ProblemReader {
     if (shape.scale) p.scale = *shape.scale;
     if (mentions_lengths()) {
       for (const auto& [length, at] : shape.lengths) shorten(shape, input, p, length, *at);
+    } else if (input.is_trace() && (p.query_len == 0 || p.key_len == 0)) {
+      reader_.error(*input.node, fmt::format("the trace '{}' has {} queries and {} keys",
+                                             printable(input.spec.label), p.query_len, p.key_len));
     } else if (input.is_trace()) {
       add(shape, input, p, *input.node);
     } else {

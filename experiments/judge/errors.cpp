@@ -60,8 +60,9 @@ class Summary {
     return settled(bootstrap_ratio(column(rows_, a), column(rows_, b), power, seed_), census_);
   }
   std::optional<double> norm_ratio(Part a) const {
-    const double all = sum(rows_, &RowJudgement::full2);
-    return all > 0 ? std::optional(std::sqrt(sum(rows_, a) / all)) : std::nullopt;
+    const double all = sum(rows_, &RowJudgement::full2), ratio = sum(rows_, a) / all;
+    // float32 may have no number where double has one: no figure is nan.
+    return all > 0 && std::isfinite(ratio) ? std::optional(std::sqrt(ratio)) : std::nullopt;
   }
   std::optional<double> mean(Part a, Part b) const {
     const double all = sum(rows_, b);

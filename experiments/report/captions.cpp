@@ -113,8 +113,9 @@ std::optional<double> predicted_seconds(const Series& series, const CellResult& 
 }
 
 bool above_rounding(const CellResult& result) {
+  constexpr double kUnit = 0x1p-24;  // of float32; a floor below it is luck: numbers that are round
   return result.relative_error &&
-         result.relative_error->value > result.relative_error_floor.value_or(0);
+         result.relative_error->value > std::max(kUnit, result.relative_error_floor.value_or(0));
 }
 
 bool is_approximation(const Series& series) {

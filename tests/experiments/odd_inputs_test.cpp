@@ -29,6 +29,7 @@ struct Odd {
   float element;
   Status status;
   const char* reason;
+  bool equal = false;  // every number is the factor
 };
 
 constexpr Odd kOdd[] = {
@@ -58,14 +59,15 @@ class OddInputs : public RunTest {
     std::array<float, kElements> elements;
     for (size_t n = 0; n < kElements; ++n) {
       const auto step = static_cast<double>(n + 100 * static_cast<size_t>(number));
-      elements[n] = odd.factors[static_cast<size_t>(number)] * static_cast<float>(std::sin(step));
+      elements[n] = odd.factors[static_cast<size_t>(number)];
+      if (!odd.equal) elements[n] *= static_cast<float>(std::sin(step));
     }
     if (odd.tensor == number) elements[9] = odd.element;
     return elements;
   }
 
   // The config that runs full and longformer on it.
-  fs::path write(const Odd& odd) {
+  fs::path write(const Odd& odd, const std::string& variants = "full, {longformer: {window: 3}}") {
     const std::string header =
         R"({"layers.0.queries":{"dtype":"F32","shape":[1,16,4],"data_offsets":[0,256]},)"
         R"("layers.0.keys":{"dtype":"F32","shape":[1,16,4],"data_offsets":[256,512]},)"
@@ -82,7 +84,8 @@ class OddInputs : public RunTest {
     std::ofstream(config) << "longattn: 1\nname: test\nthreads: 1\n"
                              "inputs: [{trace: odd.safetensors, layer: 0}]\n"
                              "problem: {lengths: [16]}\n"
-                             "variants: [full, {longformer: {window: 3}}]\n"
+                             "variants: ["
+                          << variants << "]\n"
                           << kQuick << "\n";
     return config;
   }
@@ -113,6 +116,47 @@ TEST_F(OddInputs, OfZeroLeaveTheRelativeErrorOut) {
     EXPECT_FALSE(results().at(variant).relative_error) << variant;
     EXPECT_EQ(*results().at(variant).max_abs_error, 0) << variant;
     EXPECT_TRUE(results().at(variant).time_s) << variant;
+  }
+}
+
+// Where float has no number for full attention there is no floor to tell, and no "nan".
+TEST_F(OddInputs, BeyondFloatHaveNoFloor) {
+  EXPECT_EQ(call(kProgram, run_of(write(kOdd[5], "mean_value"))), 0) << err();
+  EXPECT_FALSE(results().at("mean_value").relative_error_floor);
+  EXPECT_EQ((out() + slurp(folder_ / "results" / "results.csv")).find("nan"), std::string::npos);
+}
+
+// Every choice of keys is right then, to the rounding of the judge.
+TEST_F(OddInputs, ThatAreAllEqualAreNoReproachToAnyVariant) {
+  const Odd equal = {"equal", {1, 1, 1}, -1, 0, Status::ok, "", true};
+  EXPECT_EQ(call(kProgram, run_of(write(equal,
+                                        "full, blockwise, mean_value, reformer, "
+                                        "{longformer: {window: 3}}, {topk_oracle: {k: 2}}"),
+                                  {"--no-report"})),
+            0)
+      << err();
+  for (const auto& [variant, cell] : results()) {
+    EXPECT_EQ(cell.status, Status::ok) << variant << ": " << cell.reason;
+    EXPECT_LE(cell.relative_error->value, 0x1p-24) << variant;
+  }
+  EXPECT_EQ(out().find("No better than the mean"), std::string::npos) << out();
+}
+
+TEST_F(OddInputs, OfNoTokensAreRefusedBeforeAnythingIsMeasured) {
+  const std::string header =
+      R"({"layers.0.queries":{"dtype":"F32","shape":[1,0,4],"data_offsets":[0,0]},)"
+      R"("layers.0.keys":{"dtype":"F32","shape":[1,0,4],"data_offsets":[0,0]},)"
+      R"("layers.0.values":{"dtype":"F32","shape":[1,0,4],"data_offsets":[0,0]}})";
+  const fs::path config = write(kOdd[0]);
+  const std::uint64_t size = header.size();
+  std::ofstream(folder_ / "odd.safetensors", std::ios::binary)
+      << std::string(reinterpret_cast<const char*>(&size), sizeof size) << header;
+  for (const char* lengths : {"[16]", ""}) {
+    Arguments arguments = run_of(config);
+    arguments.insert(arguments.end(), {"--set", "problem.lengths=" + std::string(lengths)});
+    EXPECT_EQ(call(kProgram, arguments), 2) << err();
+    EXPECT_NE(err().find("the trace 'odd layer 0' has 0 "), std::string::npos) << err();
+    EXPECT_FALSE(fs::exists(results_folder()));
   }
 }
 
