@@ -182,13 +182,17 @@ class Terminal : public RunTest {
       execv(kFaulty, pointers.data());
       _exit(127);
     }
+    const std::string text = all_of(terminal);
+    code_ = finish(child);
+    return text;
+  }
+  static std::string all_of(int terminal) {
     std::string text;
     char buffer[4096];
     for (ssize_t count; (count = read(terminal, buffer, sizeof buffer)) > 0;) {
       text.append(buffer, static_cast<size_t>(count));
     }
     close(terminal);
-    code_ = finish(child);
     return text;
   }
   int code_ = 0;
@@ -229,6 +233,25 @@ TEST_F(Terminal, IsSpokenToPlainlyWhereItIsNone) {
   EXPECT_EQ(call(kFaulty, run_of(config, {"--no-report"}), {{"TERM", "xterm"}}), 1);
   EXPECT_EQ((out() + err()).find_first_of("\x1b\r"), std::string::npos) << err();
   EXPECT_NE(err().find(" measurements"), std::string::npos) << err();
+}
+
+// The whole group in the foreground gets the signal; a worker is in a group of its own.
+TEST_F(Terminal, OnWhichCtrlCIsTypedEndsTheRunInOrder) {
+  const fs::path config =
+      write_config("[zero, hangs]", std::string(kQuick) + "\nlimits: {time: 60s}");
+  int terminal = -1;
+  const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
+  if (child == 0) {
+    execl(kFaulty, kFaulty, "run", config.c_str(), "--output", results_folder().c_str(),
+          "--no-report", nullptr);
+    _exit(127);
+  }
+  ASSERT_TRUE(eventually([&] { return journal().find(R"("kind":"error")") != std::string::npos; }));
+  ASSERT_EQ(write(terminal, "\x03", 1), 1);
+  const std::string text = all_of(terminal);
+  EXPECT_EQ(finish(child), 130) << text;
+  EXPECT_NE(text.find("interrupted after 1 of 8 measurements"), std::string::npos) << text;
+  EXPECT_EQ(results().at("hangs").status, Status::skipped) << results().at("hangs").reason;
 }
 
 TEST_F(Terminal, ThatGoesAwayEndsTheRunInOrder) {

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <set>
 #include <sstream>
 
 #include "experiments/journal.h"
@@ -328,6 +329,31 @@ limits: {memory: 20KiB}
   EXPECT_EQ(results().at("crashes").status, Status::skipped);
   EXPECT_NE(results().at("crashes").reason.find("needs "), std::string::npos);
   EXPECT_EQ(journal().find(R"("kind":"error")"), std::string::npos);
+}
+
+// Sixteen stacks of 8 MiB are no memory of the variant.
+TEST_F(Run, CountsNoStackOfAThreadAgainstTheMemoryLimit) {
+  const fs::path config = write_config("[full]", std::string(kQuick) + "\nlimits: {memory: 12MiB}");
+  EXPECT_EQ(call(kProgram, run_of(config, {"--no-report", "--set", "threads=16"})), 0) << err();
+  EXPECT_EQ(results().at("full").status, Status::ok) << results().at("full").reason;
+}
+
+TEST_F(Run, NamesNoFileAfterWhatAUserWrote) {
+  const fs::path config = write_config("[full, zero]", kQuick);
+  EXPECT_EQ(call(kProgram,
+                 run_of(config, {"--set",
+                                 "inputs=[{gaussian: {}, label: '../../a/b <script>'}, {gaussian: "
+                                 "{seed: 2}, label: \"" +
+                                     std::string(64, 'x') + "\"}]"})),
+            0)
+      << err();
+  const std::regex plain("[A-Za-z]+(-[a-z]+)*(-[12])?(\\.[a-z]+)?");
+  for (const auto& entry : fs::recursive_directory_iterator(results_folder())) {
+    EXPECT_TRUE(std::regex_match(entry.path().filename().string(), plain)) << entry.path();
+  }
+  std::set<std::string> beside;
+  for (const auto& entry : fs::directory_iterator(folder_)) beside.insert(entry.path().filename());
+  EXPECT_EQ(beside, (std::set<std::string>{"config.yaml", "results", "stderr", "stdout"}));
 }
 
 TEST_F(Run, OfAWrongConfigMeasuresNothingAndExitsTwo) {

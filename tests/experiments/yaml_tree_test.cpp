@@ -225,6 +225,15 @@ TEST(YamlTree, WhatIsNotARegularFileIsRefusedAtOnce) {
   EXPECT_THAT(message("/dev/zero"), HasSubstr("not a regular file"));
   EXPECT_THAT(message(folder / ""), HasSubstr("is a folder"));
   EXPECT_THAT(message(folder / "absent"), HasSubstr("No such file"));
+  // What belongs to somebody else; root may read everything, and so becomes nobody.
+  const std::string secret = folder.file("secret", "a: 1\n");
+  ASSERT_EQ(chmod(secret.c_str(), 0), 0);
+  ASSERT_EQ(chmod(folder.path().c_str(), 0755), 0);
+  const uid_t user = geteuid();
+  if (user == 0) ASSERT_EQ(seteuid(65534), 0);
+  const std::string found = message(secret);
+  if (user == 0) ASSERT_EQ(seteuid(0), 0);
+  EXPECT_THAT(found, HasSubstr("Permission denied"));
   EXPECT_THAT(message(folder.file("large", std::string(kYamlMaxBytes + 1, ' '))),
               HasSubstr("1048577 bytes, a config has at most 1048576"));
   // Two gigabytes that are not read.
