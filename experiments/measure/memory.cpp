@@ -41,9 +41,11 @@ MemoryUse measure_memory_of(const std::function<void()>& body) {
   if (heap_counting_available()) {
     use.heap_peak_bytes = static_cast<double>(stop_heap_counting());
   }
-  const std::optional<double> peak = status_bytes("VmHWM:");
+  const std::optional<double> peak = resident_peak_bytes();
   if (resettable && before && peak) use.rss_peak_bytes = std::max(*peak - *before, 0.0);
   return use;
 }
+
+std::optional<double> resident_peak_bytes() { return status_bytes("VmHWM:"); }
 
 }  // namespace longattn

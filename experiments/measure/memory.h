@@ -16,4 +16,7 @@ struct MemoryUse {
 /// resident and are used again. Never ru_maxrss, which a child inherits from its parent.
 MemoryUse measure_memory_of(const std::function<void()>& body);
 
+/// The most that this process has had resident (VmHWM); empty where the kernel does not say.
+std::optional<double> resident_peak_bytes();
+
 }  // namespace longattn

@@ -1,6 +1,7 @@
 #include "experiments/measure/worker.h"
 
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,7 @@
 #include "experiments/measure/memory.h"
 #include "experiments/measure/spawn.h"
 #include "experiments/measure/spent.h"
+#include "experiments/report/text.h"
 #include "experiments/serialize.h"
 
 namespace longattn {
@@ -244,6 +246,9 @@ json run_pass(const WorkerRequest& request, const Variant& variant) {
     result = {};
     result.status = Status::oom;
     result.reason = "memory limit reached: an allocation failed";
+    if (const auto peak = resident_peak_bytes()) {
+      result.reason += fmt::format(" when at most {} had been resident", bytes(*peak));
+    }
   }
   if (answer.empty()) answer["result"] = measurements_to_json(result);
   return with_times(answer, spent);

@@ -50,6 +50,7 @@ TEST_F(Run, TurnsEachFailureIntoARowAndGoesOn) {
   expect("hangs", Status::timeout, "the limit is 2 s");
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   expect("greedy", Status::oom, "memory limit");
+  expect("greedy", Status::oom, " MiB had been resident; limits.memory is 0.315 GB");
 #endif
   expect("nans", Status::nan, "NaN");
   expect("one_nan", Status::nan, "1 of 80 output rows");
