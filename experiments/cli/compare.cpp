@@ -8,9 +8,9 @@
 #include "core/io/text.h"
 #include "experiments/ab_run.h"
 #include "experiments/cli/commands.h"
+#include "experiments/cli/run_common.h"
 #include "experiments/exit_codes.h"
 #include "experiments/report/comparison.h"
-#include "experiments/results.h"
 
 namespace longattn {
 namespace {
@@ -29,7 +29,7 @@ AbResults results_of(const CompareArguments& arguments) {
     if (!arguments.config.empty() || !orders.overrides.empty()) {
       throw OptionError("compare: a config and --set are for --ab; folders are measured already");
     }
-    return {results_from_folder(arguments.first), results_from_folder(arguments.second)};
+    return {read_results(arguments.first), read_results(arguments.second)};
   }
   if (arguments.config.empty()) {
     throw OptionError("compare --ab: expected two programs and a config file");

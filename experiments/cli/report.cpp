@@ -6,12 +6,12 @@
 #include <memory>
 
 #include "experiments/cli/commands.h"
+#include "experiments/cli/run_common.h"
 #include "experiments/exit_codes.h"
 #include "experiments/report/csv.h"
 #include "experiments/report/growth.h"
 #include "experiments/report/heads.h"
 #include "experiments/report/paper_tables.h"
-#include "experiments/results.h"
 
 namespace longattn {
 
@@ -52,7 +52,7 @@ void add_report(CLI::App& app, const Invocation&, Action& chosen) {
   command->footer("Works on interrupted runs too: everything measured is in journal.jsonl.");
   command->callback([&chosen, arguments] {
     chosen = [arguments]() -> int {
-      const RunResults results = results_from_folder(arguments->folder);
+      const RunResults results = read_results(arguments->folder);
       print_as(arguments->format, results);
       write_report(results, arguments->folder);
       fmt::print(stderr, "report:  {}\n",

@@ -14,9 +14,11 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/io/text.h"
 #include "experiments/exit_codes.h"
 #include "experiments/progress.h"
 #include "experiments/report/report.h"
+#include "experiments/results.h"
 #include "experiments/serialize.h"
 
 namespace longattn {
@@ -56,6 +58,15 @@ std::string command_text(const std::vector<std::string>& arguments) {
   std::vector<std::string> parts;
   for (const std::string& argument : arguments) parts.push_back(quoted(argument));
   return fmt::format("{}", fmt::join(parts, " "));
+}
+
+RunResults read_results(const std::string& folder) {
+  RunResults results = results_from_folder(folder);
+  for (const auto& [name, value] : results.provenance) {
+    if (name != "journal") continue;
+    say(fmt::format("longattn: warning: {}/journal.jsonl: {}\n", printable(folder), value));
+  }
+  return results;
 }
 
 void present(const RunResults& results, const Presentation& presentation) {

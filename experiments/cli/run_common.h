@@ -10,6 +10,9 @@ namespace longattn {
 /// The arguments as a shell reads them back.
 std::string command_text(const std::vector<std::string>& arguments);
 
+/// As results_from_folder; warns of a record that was torn when the run was killed.
+RunResults read_results(const std::string& folder);
+
 /// What is made of results.
 struct Presentation {
   bool report = true;  ///< results.csv, plots and report.html in the folder

@@ -122,6 +122,22 @@ TEST_F(Disks, WhoseFilesMayNotGrowAreLikeFullOnes) {
   EXPECT_EQ(results().at("full").round_seconds.size(), 2u);
 }
 
+TEST_F(Disks, ThatLostTheEndOfAJournalAreSpokenOfByWhoReadsIt) {
+  const fs::path config = write_config("[full, zero]", kQuick);
+  ASSERT_EQ(call(kProgram, run_of(config, {"--no-report"})), 0) << err();
+  const fs::path file = folder_ / "results" / "journal.jsonl";
+  fs::resize_file(file, fs::file_size(file) - 9);
+  const std::string torn = journal();
+  for (const Arguments& command :
+       {Arguments{"report", results_folder()}, {"compare", results_folder(), results_folder()}}) {
+    EXPECT_EQ(call(kProgram, command), 0) << err();
+    EXPECT_NE(err().find("warning: " + file.string() + ": the last line is torn and left out"),
+              std::string::npos)
+        << err();
+    EXPECT_EQ(journal(), torn) << "it was touched";
+  }
+}
+
 // The working folder has been removed below the user's feet.
 TEST_F(Disks, FromWhichTheWorkingFolderIsGoneAreAnError) {
   const std::string config = write_config("[zero]", kQuick).string();
