@@ -112,6 +112,8 @@ class Pass {
   }
 
   void pack_keys(const BlockedTask& task, BlockedScratch& scratch) {
+    // Not only idle work: nobody waits for it, so that it could reach into the copy's next user.
+    if (task.order == BlockedTask::kNever) return;
     const size_t kv = kv_index(task.batch_entry, task.head);
     const Done done{to_pack(kv, task.block)};
     const auto copies = static_cast<size_t>(layout_.copies());

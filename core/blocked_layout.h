@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "core/block_schedule.h"
@@ -50,7 +51,8 @@ struct BlockedTask {
   Index batch_entry, head, block;
   Index part;    ///< of the block's keys; kPacking: `block` is a chunk of the kv head `head`
   Index slot;    ///< number of the block among all
-  double order;  ///< tasks run by rising order
+  double order;  ///< tasks run by rising order; kNever: nobody reads what it would pack
+  static constexpr double kNever = std::numeric_limits<double>::infinity();
 };
 
 /// Buffers of one worker. Words are in float storage.

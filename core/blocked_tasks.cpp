@@ -25,7 +25,7 @@ class TaskList {
     const auto turn = static_cast<double>(b * l_.p.num_kv_heads + kv_head);
     const size_t first_chunk = n_;
     for (Index chunk = 0; chunk < l_.chunks(); ++chunk) {
-      tasks_[n_++] = {b, kv_head, chunk, BlockedTask::kPacking, 0, turn + 1};
+      tasks_[n_++] = {b, kv_head, chunk, BlockedTask::kPacking, 0, BlockedTask::kNever};
     }
     const size_t first = n_;
     const Index group = l_.p.num_heads / l_.p.num_kv_heads;
@@ -55,7 +55,7 @@ class TaskList {
     });
   }
 
-  // Chunks that no block reads come last.
+  // Chunks that no block reads stay as they are.
   void pack_in_time(std::span<BlockedTask> chunks, std::span<const BlockedTask> blocks) {
     size_t left = chunks.size();
     for (const BlockedTask& block : blocks) {

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
@@ -46,6 +47,57 @@ TEST(BlockedAttention, OverStridedAndListedKeysEqualsTheDefinition) {
     expect_rows_equal_definition(p, t, t.output, 32);
     EXPECT_EQ(context.workspace().peak_bytes(), blocked_workspace_bytes(p, schedule, 2));
   }
+}
+
+// The first keys alone.
+class FirstKeysSchedule final : public DenseSchedule {
+ public:
+  static constexpr Index kKeys = 500;
+  FirstKeysSchedule(const Problem& p, Index query_block, Index key_block)
+      : DenseSchedule(p, query_block, key_block) {}
+  Index sources(Index, Index, Index, std::span<KeySource> out) const override {
+    out[0] = {{0, kKeys}, false};
+    return 1;
+  }
+};
+
+// Rows of 16 floats in memory that may be read as far as `rows`, whole pages, and no further.
+class GuardedRows {
+ public:
+  GuardedRows(Index all, Index rows)
+      : bytes_(static_cast<size_t>(all) * kRow),
+        memory_(mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)),
+        shape_{1, 1, all, 16} {
+    std::fill_n(static_cast<float*>(memory_), rows * 16, 0.5f);
+    const size_t open = static_cast<size_t>(rows) * kRow;
+    mprotect(static_cast<std::byte*>(memory_) + open, bytes_ - open, PROT_NONE);
+  }
+  ~GuardedRows() { munmap(memory_, bytes_); }
+  GuardedRows(const GuardedRows&) = delete;
+  GuardedRows& operator=(const GuardedRows&) = delete;
+  ConstTensorView view() const { return {memory_, DType::float32, shape_, dense_strides(shape_)}; }
+
+ private:
+  static constexpr size_t kRow = 16 * sizeof(float);
+  const size_t bytes_;
+  void* const memory_;
+  const std::array<Index, 4> shape_;
+};
+
+// Whoever packed them might still be at it when the memory has its next user.
+TEST(BlockedAttention, TouchesNoKeysThatNoBlockReads) {
+  Problem p = small_problem(300, 4096);
+  p.num_heads = 1;
+  p.head_dim = p.value_dim = 16;
+  const Tensor queries({1, 1, p.query_len, 16});
+  Tensor output({1, 1, p.query_len, 16});
+  const GuardedRows keys(p.key_len, 2048), values(p.key_len, 2048);
+  Context context(2);
+  const FirstKeysSchedule schedule(p, 64, 128);
+  ASSERT_TRUE(schedule.shares_packed_keys());
+  blocked_attention(p, {queries.view(), keys.view(), values.view(), {}}, schedule,
+                    {output.mutable_view(), {}}, context);
+  for (Index n = 0; n < output.size(); ++n) ASSERT_FLOAT_EQ(output.floats()[n], 0.5f);
 }
 
 // Sources of every kind, most of them shorter than a panel, which share rows of scores; the first
