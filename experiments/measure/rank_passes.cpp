@@ -173,27 +173,27 @@ class Rank {
     const Clock::time_point start = Clock::now();
     forward();  // warms caches, takes scratch, connects neighbours
     spent_.warm_up_s = seconds_since(start);
-    double total = 0, computing = 0, waiting = 0, pass = 0, most_computing = 0;
-    Index passes = 0;
+    double total = 0, computing = 0, waiting = 0;
+    std::vector<double> passes, most_computing;
     do {
       begin_together();
       const Clock::time_point begin = Clock::now();
       const RankTimes times = forward();
       // Of the slowest rank; the same number everywhere, so that all stop together.
       total += longest(seconds_since(begin));
-      pass += longest(times.pass);
-      most_computing += longest(times.computing);
+      passes.push_back(longest(times.pass));
+      most_computing.push_back(longest(times.computing));
       computing += times.computing;
       waiting += times.waiting;
-      ++passes;
     } while (total < request_.min_time_s);
-    const auto count = static_cast<double>(passes);
+    const auto count = static_cast<double>(passes.size());
     result_.round_seconds = {total / count};
     spent_.measured_s = total;
-    result_.measured.push_back({"pass_s", {pass / count}});
+    const double pass = median(passes);
+    result_.measured.push_back({"pass_s", {pass}});
     tell("rank_compute_s", computing / count);
     tell("rank_wait_s", waiting / count);
-    measure_overlap(pass / count, most_computing / count);
+    measure_overlap(pass, median(most_computing));
   }
 
   void measure_overlap(double pass, double computing) {

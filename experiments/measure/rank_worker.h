@@ -21,15 +21,15 @@ int process_count(const Cell& cell);
 /// (workspace, heap, resident memory) or those of the slowest (time), and as `measured`, one value
 /// a rank:
 ///
-///   pass_s                        mean over passes of the slowest rank's ring_pass, which is the
+///   pass_s                        median over passes of the slowest rank's ring_pass, which is the
 ///                                 time without what is copied before and after
 ///   rank_compute_s, rank_wait_s   mean over passes; of an experiment that measures no time these
 ///                                 are of the first pass, whose output is judged
 ///   exchange_s                    one pass of nothing but exchanges, median of three
 ///   overlap                       1 - (T - max(C, X)) / min(C, X): 1 where the shorter one of
 ///                                 computing and exchanging is hidden, 0 where they follow each
-///                                 other; T, C, X the longest pass, computation and exchange of
-///                                 any rank
+///                                 other; T, C, X medians of the longest pass, computation and
+///                                 exchange of any rank
 ///   rank_workspace_bytes, rank_resident_bytes
 ///
 /// The pass `calibration`, of two ranks, is answered with {"calibration": what calibrate_ranks
