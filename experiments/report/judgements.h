@@ -12,8 +12,8 @@ namespace longattn {
 // What the figures of a block decide, in sentences; none where a block cannot tell.
 
 /// "The cheapest way at 4,096 tokens to a relative error of at most 10 %: longformer window=512
-/// (3.1 ms ±2%); 1 %: blockwise (31 ms ±1%, tied with ring)." An error counts as at most that when its
-/// whole interval is, and times are tied where their intervals overlap.
+/// (3.1 ms ±2%); 1 %: blockwise (31 ms ±1%, tied with ring)." An error counts as at most that when
+/// its whole interval is, and times are tied where their intervals overlap.
 std::string equal_error_sentence(const Block& block);
 
 /// From which length on each is faster than `full` and than `blockwise`, and takes less workspace
