@@ -169,19 +169,24 @@ TEST_F(Faults, OfTheSystemsMemoryAreToldFromACrash) {
 
 class Terminal : public RunTest {
  protected:
+  static pid_t start_in_terminal(const Arguments& arguments, int& terminal,
+                                 const Environment& environment = {},
+                                 const winsize* size = nullptr) {
+    const pid_t child = forkpty(&terminal, nullptr, nullptr, size);
+    if (child != 0) return child;
+    for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
+    std::vector<char*> pointers = {const_cast<char*>(kFaulty)};
+    for (const std::string& a : arguments) pointers.push_back(const_cast<char*>(a.c_str()));
+    pointers.push_back(nullptr);
+    execv(kFaulty, pointers.data());
+    _exit(127);
+  }
+
   // What the tool writes to a terminal of this kind, 40 columns wide.
   std::string shown(const Arguments& arguments, const Environment& environment) {
     int terminal = -1;
     const winsize size{.ws_row = 24, .ws_col = 40, .ws_xpixel = 0, .ws_ypixel = 0};
-    const pid_t child = forkpty(&terminal, nullptr, nullptr, &size);
-    if (child == 0) {
-      for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
-      std::vector<char*> pointers = {const_cast<char*>(kFaulty)};
-      for (const std::string& a : arguments) pointers.push_back(const_cast<char*>(a.c_str()));
-      pointers.push_back(nullptr);
-      execv(kFaulty, pointers.data());
-      _exit(127);
-    }
+    const pid_t child = start_in_terminal(arguments, terminal, environment, &size);
     const std::string text = all_of(terminal);
     code_ = finish(child);
     return text;
@@ -240,12 +245,7 @@ TEST_F(Terminal, OnWhichCtrlCIsTypedEndsTheRunInOrder) {
   const fs::path config =
       write_config("[zero, hangs]", std::string(kQuick) + "\nlimits: {time: 60s}");
   int terminal = -1;
-  const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
-  if (child == 0) {
-    execl(kFaulty, kFaulty, "run", config.c_str(), "--output", results_folder().c_str(),
-          "--no-report", nullptr);
-    _exit(127);
-  }
+  const pid_t child = start_in_terminal(run_of(config, {"--no-report"}), terminal);
   ASSERT_TRUE(eventually([&] { return journal().find(R"("kind":"error")") != std::string::npos; }));
   ASSERT_EQ(write(terminal, "\x03", 1), 1);
   const std::string text = all_of(terminal);
@@ -258,11 +258,7 @@ TEST_F(Terminal, ThatGoesAwayEndsTheRunInOrder) {
   const fs::path config =
       write_config("[zero, hangs]", std::string(kQuick) + "\nlimits: {time: 60s}");
   int terminal = -1;
-  const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
-  if (child == 0) {
-    execl(kFaulty, kFaulty, "run", config.c_str(), "--output", results_folder().c_str(), nullptr);
-    _exit(127);
-  }
+  const pid_t child = start_in_terminal(run_of(config), terminal);
   ASSERT_TRUE(eventually([&] { return journal().find(R"("kind":"error")") != std::string::npos; }));
   close(terminal);
   EXPECT_EQ(finish(child), 129);
