@@ -21,8 +21,11 @@ namespace longattn {
 namespace {
 
 using kernels::kPanel;
+using kernels::kStrip;
+using kernels::kTallStrip;
 using kernels::round_up;
 
+constexpr Index kNarrow = 1024;  // keys that a block reads
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 // Running softmax of one part of one block, when keys are split.
 struct PartState {
@@ -148,6 +151,14 @@ class Pass {
     return scratch.sources.first(static_cast<size_t>(count));
   }
 
+  // Tall strips where the masks' edges are much of what a block reads.
+  Index strip_for(std::span<const KeySource> sources) const {
+    if (layout_.tiles.pair != 1 || layout_.score_stride != kernels::kScoreStride) return kStrip;
+    Index keys = 0;
+    for (const KeySource& source : sources) keys += source.keys.count;
+    return keys <= kNarrow ? kTallStrip : kStrip;
+  }
+
   // Has the tiles of task n fetch what this worker is likely to need next: queries and outputs of
   // the query block after those of the other workers, and the keys and values to pack before it.
   void look_ahead(Index n, BlockedScratch& scratch, BlockedTile& worker) {
@@ -206,9 +217,9 @@ class Pass {
       worker.knows_odd_values(odd_values(task.batch_entry, p_.kv_head(task.head)));
     }
     look_ahead(number, scratch, worker);
-    worker.pack_queries(task.batch_entry, task.head, queries);
-    start(task, queries, part, scratch);
     const std::span<const KeySource> sources = sources_of(task, scratch);
+    worker.pack_queries(task.batch_entry, task.head, queries, strip_for(sources));
+    start(task, queries, part, scratch);
     if (layout_.panels > 0) {
       for (const KeySource& source : sources) {
         for_chunks(source.keys, [&](Index chunk) { wait_for(to_pack(kv, chunk)); });

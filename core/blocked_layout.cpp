@@ -12,7 +12,7 @@ namespace {
 
 using kernels::kPanel;
 using kernels::kRowPad;
-using kernels::kStrip;
+using kernels::kTallStrip;
 using kernels::round_up;
 
 constexpr Index kFewBlocks = 32;       // with fewer query blocks than this, keys are split
@@ -55,7 +55,7 @@ Index mask_words(const BlockedLayout& l) { return TileMask::words(l.columns) + k
 
 BlockedScratch::BlockedScratch(const BlockedLayout& l, Workspace& w)
     : queries(w.take<float>(l.rows * l.query_words)),
-      scores(w.take<float>(kStrip * l.score_stride)),
+      scores(w.take<float>(kTallStrip * l.score_stride)),
       accumulator(w.take<float>(l.rows * l.value_columns)),
       maximum(w.take<float>(l.rows)),
       sum(w.take<float>(l.rows)),
@@ -70,7 +70,7 @@ BlockedScratch::BlockedScratch(const BlockedLayout& l, Workspace& w)
 
 Index BlockedScratch::bytes(const BlockedLayout& l) {
   return Workspace::bytes_for<float>(l.rows * l.query_words) +
-         Workspace::bytes_for<float>(kStrip * l.score_stride) +
+         Workspace::bytes_for<float>(kTallStrip * l.score_stride) +
          Workspace::bytes_for<float>(l.rows * l.value_columns) +
          2 * Workspace::bytes_for<float>(l.rows) +
          Workspace::bytes_for<float>(l.columns * l.depth) +

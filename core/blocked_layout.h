@@ -61,7 +61,7 @@ struct BlockedScratch {
   static Index bytes(const BlockedLayout& layout);  ///< that the constructor takes
 
   std::span<float> queries;       ///< strips of words
-  std::span<float> scores;        ///< [kStrip, score_stride]; then words of probabilities
+  std::span<float> scores;        ///< [kTallStrip, score_stride]; then words of probabilities
   std::span<float> accumulator;   ///< [rows, value_columns]
   std::span<float> maximum, sum;  ///< [rows]
   std::span<float> keys;          ///< panels of gathered tiles

@@ -10,9 +10,10 @@
 namespace longattn {
 
 using kernels::ColumnRange;
+using kernels::kFlatRows;
 using kernels::kHalfPanel;
 using kernels::kPanel;
-using kernels::kStrip;
+using kernels::kTallStrip;
 using kernels::round_up;
 
 namespace {
@@ -78,22 +79,24 @@ void BlockedTile::fetch_later(const ConstTensorView& view, Index batch_entry, In
       rows_ahead(view, batch_entry, head, tokens.begin, tokens.stride, tokens.count);
 }
 
-void BlockedTile::pack_queries(Index batch_entry, Index head, const TokenSet& queries) {
+void BlockedTile::pack_queries(Index batch_entry, Index head, const TokenSet& queries,
+                               Index strip) {
+  strip_ = strip;
   // Pairs cannot be scaled without rounding; their scores are, later.
   const float factor = l_.tiles.pair == 1 ? exponent_factor(p_) : 1.0f;
-  for (Index first = 0; first < queries.count; first += kStrip) {
-    const Index count = std::min(kStrip, queries.count - first);
-    const float* rows[kStrip];
+  for (Index first = 0; first < queries.count; first += strip) {
+    const Index count = std::min(strip, queries.count - first);
+    const float* rows[kTallStrip];
     for (Index r = 0; r < count; ++r) {
       rows[r] = row_words(inputs_.queries.row(batch_entry, head, queries[first + r]), r);
     }
-    float* strip = scratch_.queries.data() + first * l_.query_words;
+    float* words = scratch_.queries.data() + first * l_.query_words;
     if (l_.few_rows) {
       for (Index r = 0; r < count; ++r) {
-        k_.scale(rows[r], l_.depth, factor, strip + r * l_.query_words);
+        k_.scale(rows[r], l_.depth, factor, words + r * l_.query_words);
       }
     } else {
-      k_.pack_strip(rows, count, l_.depth, factor, strip);
+      k_.pack_strip(rows, count, l_.depth, factor, words);
     }
   }
 }
@@ -142,8 +145,8 @@ void BlockedTile::attend(const Tile& tile, ColumnRange source, bool partial, con
 void BlockedTile::finish() {
   if (size_ == 0) return;
   const Index rows = pieces_[0].tile.queries.count;
-  for (Index first = 0; first < rows; first += kStrip) {
-    attend_strip(first, std::min(kStrip, rows - first));
+  for (Index first = 0; first < rows; first += strip_) {
+    attend_strip(first, std::min(strip_, rows - first));
   }
   size_ = 0;
   filled_ = 0;
@@ -176,7 +179,7 @@ void BlockedTile::attend_strip(Index first, Index rows) {
   for (const Piece& piece : pieces()) {
     if (!piece.everything_visible) hide(first, rows, piece);
   }
-  float correction[kStrip];
+  float correction[kTallStrip];
   l_.tiles.softmax(rows, count, factor, scores, l_.score_stride, scratch_.maximum.data() + first,
                    scratch_.sum.data() + first, correction);
   for (Index r = 0; r < rows; ++r) {
@@ -231,10 +234,19 @@ void BlockedTile::accumulate(Index first, Index rows, const Piece& piece) {
   float* target = scratch_.accumulator.data() + first * l_.value_columns;
   const Values& values = piece.values;
   if (l_.tiles.pair == 1) {
-    const ColumnRange used = piece.used;
-    l_.tiles.accumulate(rows, used.end - used.begin, probs + used.begin - piece.range.begin,
-                        l_.score_stride, values.words + used.begin * values.stride, values.stride,
-                        l_.value_columns, target, l_.value_columns);
+    // The ranges of the rows of a tall strip are likely to differ.
+    const Index parts = strip_ == kTallStrip ? (rows + kFlatRows - 1) / kFlatRows : 1;
+    Index r = 0, count = 0;
+    for (Index part = 0; part < parts; ++part, r += count) {
+      count = (rows - r + parts - part - 1) / (parts - part);
+      const ColumnRange used =
+          parts == 1 ? piece.used : used_columns(piece.mask, first + r, first + r + count);
+      if (used.begin >= used.end) continue;
+      l_.tiles.accumulate(count, used.end - used.begin,
+                          probs + r * l_.score_stride + used.begin - piece.range.begin,
+                          l_.score_stride, values.words + used.begin * values.stride, values.stride,
+                          l_.value_columns, target + r * l_.value_columns, l_.value_columns);
+    }
   } else {
     l_.tiles.accumulate(rows, (piece.range.end - piece.range.begin) / 2, probs, l_.score_stride,
                         values.words + piece.range.begin / 2 * values.stride, values.stride,

@@ -30,8 +30,9 @@ class BlockedTile {
   void fetch_later(const ConstTensorView& view, Index batch_entry, Index head,
                    const TokenSet& tokens);
 
-  /// Packs a block's queries; all tiles until the next call are theirs.
-  void pack_queries(Index batch_entry, Index head, const TokenSet& queries);
+  /// Packs a block's queries, in strips of `strip` rows (kStrip or kTallStrip); all tiles until the
+  /// next call are theirs.
+  void pack_queries(Index batch_entry, Index head, const TokenSet& queries, Index strip);
   /// Adds a tile to the running softmax of the block, with those after it while they fit side by
   /// side in a row of scores; finish() must follow the last. Columns outside [first, last) do not
   /// belong to the source; unless `partial`, every query sees all of those. `panels`: the tile's
@@ -83,6 +84,7 @@ class BlockedTile {
   std::array<kernels::Ahead, 8> ahead_;
   size_t ahead_size_ = 0, ahead_now_ = 0;
   const std::uint8_t* odd_of_panels_ = nullptr;
+  Index strip_ = kernels::kStrip;  // rows
   std::array<Piece, BlockedLayout::kPieces> pieces_;
   size_t size_ = 0;   // of pieces_
   Index filled_ = 0;  // columns, whole panels, of scratch buffers

@@ -18,6 +18,12 @@ inline constexpr Index kHalfPanel = 16;
 /// Queries (rows of a left-hand matrix) are packed in strips of this many; the last strip of a
 /// block has `rest` rows and is packed as [depth][rest].
 inline constexpr Index kStrip = 12;
+/// Or of this many, float32 alone, for masks with slanted edges: a strip that starts at a multiple
+/// of 16 sees a window whose edges lie at multiples of 16 in whole half panels.
+inline constexpr Index kTallStrip = 16;
+/// At most this many rows are multiplied by values with twice as many columns at a time as more
+/// are: as fast, and their ranges of keys can be followed more closely.
+inline constexpr Index kFlatRows = 6;
 /// Rows of accumulators and value tiles are padded to a multiple of this many floats; of kHalfPanel
 /// for pairs.
 inline constexpr Index kRowPad = 8;
@@ -63,12 +69,13 @@ struct TileKernels {
   Index pair;  ///< elements in a word: 1 or 2
 
   /// scores[r * stride + c] = sum_k strip[k * rows + r] * panels(k, c) for rows 0..rows-1 (rows <=
-  /// kStrip), k < depth words and the columns of `range`, multiples of kHalfPanel; adds to what is
-  /// there if `accumulate`. Fetches lines of `ahead`, if given, meanwhile.
+  /// kTallStrip, of pairs kStrip), k < depth words and the columns of `range`, multiples of
+  /// kHalfPanel; adds to what is there if `accumulate`. Fetches lines of `ahead`, if given,
+  /// meanwhile.
   void (*scores)(Index rows, Index depth, const float* strip, const float* panels,
                  ColumnRange range, float* scores, Index stride, bool accumulate, Ahead* ahead);
 
-  /// One step of the online softmax, base 2 (Milakov & Gimelshein 2018), for rows <= kStrip: over
+  /// One step of the online softmax, base 2 (Milakov & Gimelshein 2018), for rows as above: over
   /// `count` scores s each (a positive multiple of kHalfPanel, of kPanel for pairs; hidden ones are
   /// -inf), factor > 0,
   ///   m' = max(m, factor max s);  p = 2^(factor s - m');  correction = 2^(m - m');
@@ -80,8 +87,8 @@ struct TileKernels {
                   float* maximum, float* sum, float* correction);
 
   /// target[r * target_stride + c] += sum_{k < depth} probs[r * probs_stride + k] *
-  /// values[k * values_stride + c], for rows <= kStrip and c < columns (a multiple of kRowPad,
-  /// of kHalfPanel for pairs).
+  /// values[k * values_stride + c], for rows as above and c < columns (a multiple of kRowPad, of
+  /// kHalfPanel for pairs).
   void (*accumulate)(Index rows, Index depth, const float* probs, Index probs_stride,
                      const float* values, Index values_stride, Index columns, float* target,
                      Index target_stride);
@@ -97,7 +104,7 @@ struct Kernels {
   /// Packs `count` <= kPanel rows of `depth` words into one panel; missing columns become zero.
   void (*pack_panel)(const float* const* rows, Index count, Index depth, float* panel);
 
-  /// Packs `count` <= kStrip rows of `depth` words: strip[k * count + r] = factor * rows[r][k].
+  /// Packs `count` <= kTallStrip rows of `depth` words: strip[k * count + r] = factor * rows[r][k].
   void (*pack_strip)(const float* const* rows, Index count, Index depth, float factor,
                      float* strip);
 

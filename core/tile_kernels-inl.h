@@ -33,6 +33,7 @@ constexpr int kTileRows = 12;
 constexpr int kTileRows = 6;
 #endif
 constexpr int kTileVectors = 2;
+constexpr int kFlatVectors = kTileRows == 12 ? 4 : 2;  // of kFlatRows rows
 // Rows of operands this far ahead are fetched into the L1 cache: the hardware does not follow
 // values whose rows are longer than what a tile reads of them (Zen 4: 112 to 116 GFLOP/s).
 constexpr Index kAhead = 12;
@@ -76,7 +77,7 @@ HWY_INLINE void register_tile(Index depth, const float* HWY_RESTRICT a, Index a_
   constexpr Tag d;
   constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(d));
   hn::Vec<Tag> sum[kRows][kVectors];
-#pragma GCC unroll 12
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (int n = 0; n < kVectors; ++n) {
@@ -90,7 +91,7 @@ HWY_INLINE void register_tile(Index depth, const float* HWY_RESTRICT a, Index a_
       column[n] = hn::LoadU(d, b + n * kLanes);
       __builtin_prefetch(b + kAhead * b_stride + n * kLanes);
     }
-#pragma GCC unroll 12
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const hn::Vec<Tag> broadcast = hn::Set(d, a[r * a_row]);
 #pragma GCC unroll 8
@@ -102,7 +103,7 @@ HWY_INLINE void register_tile(Index depth, const float* HWY_RESTRICT a, Index a_
     a += a_depth;
     b += b_stride;
   }
-#pragma GCC unroll 12
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (int n = 0; n < kVectors; ++n) hn::StoreU(sum[r][n], d, c + r * c_stride + n * kLanes);
@@ -142,6 +143,18 @@ void scores(Index rows, Index depth, const float* strip, const float* panels, Co
     });
   };
   constexpr Index kWidth = kTileVectors * static_cast<Index>(hn::MaxLanes(kD));
+  if constexpr (kTileRows == kStrip && kWidth == kPanel) {
+    if (rows == kTallStrip && stride == kScoreStride) {  // all accumulators for one vector
+      for (Index column = range.begin; column < range.end; column += kHalfPanel) {
+        register_tile<Word, kTallStrip, 1>(
+            depth, strip, 1, kTallStrip,
+            panels + column / kPanel * depth * kPanel + column % kPanel, kPanel, target + column,
+            kScoreStride, accumulate, ahead);
+      }
+      if (to_fetch != nullptr) *to_fetch = ahead;
+      return;
+    }
+  }
   for (Index column = range.begin; column < range.end; column += kWidth) {
     if constexpr (kWidth > kHalfPanel) {
       if (column % kPanel != 0 || range.end - column < kWidth) {
@@ -172,8 +185,9 @@ void accumulate(Index rows, Index depth, const float* probs, Index probs_stride,
           values + first * values_stride + column, values_stride,
           target + r * target_stride + column, target_stride, true, nothing);
     };
-    const auto group = [&](auto vectors, auto tag) {
-      for_row_pieces(rows, [&](auto piece, Index r) { rows_from(piece, vectors, tag, r); });
+    const auto group = [&](auto most_rows, auto vectors, auto tag) {
+      for_row_pieces<decltype(most_rows)::value>(
+          rows, [&](auto piece, Index r) { rows_from(piece, vectors, tag, r); });
       column += decltype(vectors)::value * static_cast<Index>(hn::MaxLanes(tag));
     };
     if (rows == 1) {  // one row alone has too few accumulators to hide the latency of an addition
@@ -181,11 +195,19 @@ void accumulate(Index rows, Index depth, const float* probs, Index probs_stride,
         rows_from(std::integral_constant<int, 1>{}, std::integral_constant<int, 8>{}, kD, 0);
       }
     }
-    while (columns - column >= kTileVectors * lanes()) {
-      group(std::integral_constant<int, kTileVectors>{}, kD);
+    const std::integral_constant<int, kTileRows> all;
+    const std::integral_constant<int, 1> one;
+    if (kFlatVectors > kTileVectors && rows <= kFlatRows) {
+      while (columns - column >= kFlatVectors * lanes()) {
+        group(std::integral_constant<int, kFlatRows>{}, std::integral_constant<int, kFlatVectors>{},
+              kD);
+      }
     }
-    while (columns - column >= lanes()) group(std::integral_constant<int, 1>{}, kD);
-    if (column < columns) group(std::integral_constant<int, 1>{}, hn::CappedTag<float, kRowPad>());
+    while (columns - column >= kTileVectors * lanes()) {
+      group(all, std::integral_constant<int, kTileVectors>{}, kD);
+    }
+    while (columns - column >= lanes()) group(all, one, kD);
+    if (column < columns) group(all, one, hn::CappedTag<float, kRowPad>());
   }
 }
 
@@ -285,20 +307,20 @@ template <class Word>
 void softmax(Index rows, Index count, float factor, float* scores, Index stride, float* maximum,
              float* sum, float* correction) {
   constexpr float kNothing = -std::numeric_limits<float>::infinity();
-  float high[kStrip], shift[kStrip];
+  float high[kTallStrip], shift[kTallStrip], moved[kTallStrip] = {};
   for (Index r = 0; r < rows; ++r) high[r] = largest(scores + r * stride, count) * factor;
   for (Index r = 0; r < rows; ++r) {
-    correction[r] = 0;
     if (!(high[r] > maximum[r])) {
       high[r] = maximum[r];
     } else if (maximum[r] != kNothing) {
-      correction[r] = maximum[r] - high[r];
+      moved[r] = maximum[r] - high[r];
     }
     maximum[r] = high[r];
     // While nothing is visible the maximum is -inf: subtracting 0 gives 2^-inf = 0, not NaN.
     shift[r] = high[r] == kNothing ? 0.0f : high[r];
   }
-  exp2(correction, rows, correction);
+  exp2(moved, kTallStrip, moved);  // whole vectors: less work than fewer numbers one by one
+  std::copy_n(moved, rows, correction);
   for (Index r = 0; r < rows; ++r) {
     sum[r] = sum[r] * correction[r] + exponentiate(Word(), scores + r * stride, count,
                                                    hn::Set(kD, factor), hn::Set(kD, shift[r]));

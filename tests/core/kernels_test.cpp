@@ -46,6 +46,7 @@ class Softmax : public KernelsTest {
   }
 };
 using Exp2 = KernelsTest;
+using TilesOfFloats = KernelsTest;
 using TilesOfPairs = KernelsTest;
 using Dots = KernelsTest;
 using PackPanel = KernelsTest;
@@ -56,6 +57,7 @@ using AllFinite = KernelsTest;
   INSTANTIATE_TEST_SUITE_P(, suite, testing::ValuesIn(available()), target_name)
 ON_EVERY_TARGET(Exp2);
 ON_EVERY_TARGET(Softmax);
+ON_EVERY_TARGET(TilesOfFloats);
 ON_EVERY_TARGET(TilesOfPairs);
 ON_EVERY_TARGET(Dots);
 ON_EVERY_TARGET(PackPanel);
@@ -151,6 +153,51 @@ TEST_P(Softmax, PutsEachProbabilityWhereItsValueWillBe) {
       total += probability(kind->pair, scores, c);
     }
     EXPECT_NEAR(sum, total, 1e-6 * total) << "the sum is of what was rounded";
+  }
+}
+
+// Strips of every height against some half panels, and products with values of every width, on
+// small integers, which every step holds exactly; what lies beside the result stays.
+TEST_P(TilesOfFloats, MultiplyExactly) {
+  const kernels::TileKernels& tiles = kernels().float32;
+  constexpr Index kDepth = 5, kColumns = 64;
+  const auto element = [](Index n) { return static_cast<float>((n * 7) % 11 - 5); };
+  std::vector<float> strip(kDepth * kernels::kTallStrip), panels(kDepth * kColumns);
+  for (size_t n = 0; n < strip.size(); ++n) strip[n] = element(static_cast<Index>(n));
+  for (size_t n = 0; n < panels.size(); ++n) panels[n] = element(static_cast<Index>(3 * n));
+  for (Index rows = 1; rows <= kernels::kTallStrip; ++rows) {
+    for (Index stride : {kColumns, kernels::kScoreStride}) {
+      for (const kernels::ColumnRange range :
+           {kernels::ColumnRange{0, 64}, {16, 48}, {16, 32}, {32, 64}}) {
+        std::vector<float> scores(kernels::kTallStrip * stride, 1);
+        tiles.scores(rows, kDepth, strip.data(), panels.data(), range, scores.data(), stride, true,
+                     nullptr);
+        for (Index r = 0; r < rows; ++r) {
+          for (Index c = 0; c < kColumns; ++c) {
+            float expected = 1;
+            for (Index k = 0; k < kDepth && c >= range.begin && c < range.end; ++k) {
+              expected += strip[k * rows + r] * panels[(c / 32 * kDepth + k) * 32 + c % 32];
+            }
+            ASSERT_EQ(scores[r * stride + c], expected) << rows << ": " << r << ", " << c;
+          }
+        }
+      }
+    }
+    for (Index width = kernels::kRowPad; width <= 200; width += kernels::kRowPad) {
+      std::vector<float> values(kDepth * width), output(kernels::kTallStrip * (width + 1), 1);
+      for (size_t n = 0; n < values.size(); ++n) values[n] = element(static_cast<Index>(2 * n));
+      tiles.accumulate(rows, kDepth, strip.data(), kDepth, values.data(), width, width,
+                       output.data(), width + 1);
+      for (Index r = 0; r < kernels::kTallStrip; ++r) {
+        for (Index c = 0; c <= width; ++c) {
+          float expected = 1;
+          for (Index k = 0; k < kDepth && r < rows && c < width; ++k) {
+            expected += strip[r * kDepth + k] * values[k * width + c];
+          }
+          ASSERT_EQ(output[r * (width + 1) + c], expected) << rows << ": " << r << ", " << c;
+        }
+      }
+    }
   }
 }
 
