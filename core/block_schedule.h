@@ -50,8 +50,11 @@ class TileMask {
     if (first > begin[r]) begin[r] = first;
     if (last < end[r]) end[r] = last;
   }
-  /// Hides single columns, where an interval cannot say it.
+  /// Hides one column: by the interval if it is one of its ends, else by a bit.
   void hide(Index r, Index column) {
+    if (column < begin[r] || column >= end[r]) return;
+    if (column == begin[r]) return clip(r, column + 1, end[r]);
+    if (column == end[r] - 1) return clip(r, begin[r], column);
     use_bits();
     bits[r * words(columns) + column / 64] &= ~(std::uint64_t{1} << (column % 64));
   }

@@ -111,8 +111,7 @@ class WindowSchedule final : public DenseSchedule {
       const Index position = pattern_.problem.position(tile.queries[r]);
       mask.clip(r, tile.keys.count_below(position - pattern_.reach),
                 tile.keys.count_below(position + pattern_.reach + 1));
-      const Index self = position - tile.keys.begin;
-      if (!self_ && self >= mask.begin[r] && self < mask.end[r]) mask.hide(r, self);
+      if (!self_) mask.hide(r, position - tile.keys.begin);
     }
   }
 
