@@ -36,9 +36,16 @@ std::optional<Status> status_from_string(std::string_view name) {
 }
 
 const CellResult* RunResults::find(const std::string& id) const {
-  const auto found =
-      std::ranges::find_if(cells, [&](const CellResult& result) { return result.cell.id == id; });
-  return found == cells.end() ? nullptr : &*found;
+  const auto here = [&]() -> const CellResult* {
+    const auto found = places_.find(id);
+    if (found == places_.end() || found->second >= cells.size()) return nullptr;
+    const CellResult& result = cells[found->second];
+    return result.cell.id == id ? &result : nullptr;
+  };
+  if (const CellResult* result = here()) return result;
+  places_.clear();
+  for (size_t n = 0; n < cells.size(); ++n) places_.try_emplace(cells[n].cell.id, n);
+  return here();
 }
 
 std::string status_text(const CellResult& result) {
@@ -50,14 +57,24 @@ std::string status_text(const CellResult& result) {
   return text;
 }
 
-std::string short_label(const Cell& cell, const std::vector<CellResult>& among) {
+ShortLabels::ShortLabels(const std::vector<CellResult>& cells) {
+  for (const CellResult& result : cells) add(result.cell);
+}
+
+void ShortLabels::add(const Cell& cell) {
+  Variant& variant = variants_[cell.variant];
+  ++variant.cells;
+  for (const auto& option : cell.options) ++variant.with[option];
+}
+
+std::string ShortLabels::of(const Cell& cell) const {
   std::string label = cell.remark.empty() ? cell.variant : cell.remark + " " + cell.variant;
+  const auto variant = variants_.find(cell.variant);
+  if (variant == variants_.end()) return label;
   for (const auto& option : cell.options) {
-    const bool varies = std::ranges::any_of(among, [&](const CellResult& other) {
-      return other.cell.variant == cell.variant &&
-             std::ranges::find(other.cell.options, option) == other.cell.options.end();
-    });
-    if (varies) label += " " + option.first + "=" + option.second;
+    const auto with = variant->second.with.find(option);
+    const Index count = with == variant->second.with.end() ? 0 : with->second;
+    if (count < variant->second.cells) label += " " + option.first + "=" + option.second;
   }
   return label;
 }

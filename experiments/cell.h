@@ -2,9 +2,11 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -169,14 +171,30 @@ struct RunResults {
 
   /// The cell of that id, or nullptr.
   const CellResult* find(const std::string& id) const;
+
+ private:
+  mutable std::unordered_map<std::string, size_t> places_;  // as last seen; find() mends it
 };
 
 /// "ok", "timeout"; "ok, few_rounds 3/9, nondeterministic": the status and what must be known of
 /// it.
 std::string status_text(const CellResult& result);
 
-/// "longformer window=64": the variant, and those options in which cells of it in `among` differ.
-/// A remark stands before the name, where no table cuts it off: "untrained linformer".
-std::string short_label(const Cell& cell, const std::vector<CellResult>& among);
+/// "longformer window=64": the variant, and those options in which the cells of it that were added
+/// differ. A remark stands before the name, where no table cuts it off: "untrained linformer".
+class ShortLabels {
+ public:
+  ShortLabels() = default;
+  explicit ShortLabels(const std::vector<CellResult>& cells);
+  void add(const Cell& cell);
+  std::string of(const Cell& cell) const;
+
+ private:
+  struct Variant {
+    Index cells = 0;
+    std::map<std::pair<std::string, std::string>, Index> with;  // how many have an option
+  };
+  std::map<std::string, Variant> variants_;
+};
 
 }  // namespace longattn

@@ -229,7 +229,7 @@ json Measuring::measure_in_worker(const Cell& cell, Pass pass, Index round) {
 
 void Measuring::measure(size_t n, Pass pass, Index round) {
   const Cell& cell = results_.cells[n].cell;
-  std::string what = fmt::format("{} {} tokens: {}", short_label(cell, results_.cells),
+  std::string what = fmt::format("{} {} tokens: {}", ShortLabels(results_.cells).of(cell),
                                  cell.problem.key_len, to_string(pass));
   if (pass == Pass::time) what += fmt::format(" round {}", round + 1);
   progress_.begin(what);

@@ -153,9 +153,10 @@ void finish_results(RunResults& results) {
     if (!result.round_seconds.empty()) result.time_s = median_interval(result.round_seconds);
     find_rank_oracle(results, result);
   }
+  const ShortLabels labels(results.cells);
   for (PatternPicture& picture : results.patterns) {
     if (const CellResult* result = results.find(picture.cell_id)) {
-      picture.title = fmt::format("{}, {}, {} tokens", short_label(result->cell, results.cells),
+      picture.title = fmt::format("{}, {}, {} tokens", labels.of(result->cell),
                                   result->cell.input.label, result->cell.problem.key_len);
     }
   }

@@ -77,19 +77,10 @@ std::string long_time(double seconds) {
 
 // As the report will call them: by the options in which cells of a variant differ.
 std::vector<std::string> labels_of(const std::vector<PlannedCell>& plan) {
-  std::map<std::string, std::string> known;  // by variant and options, which many cells share
-  std::vector<CellResult> among;
-  std::vector<std::string> keys, labels;
-  for (const PlannedCell& planned : plan) {
-    keys.push_back(json{planned.cell.variant, planned.cell.options}.dump());
-    if (!known.try_emplace(keys.back()).second) continue;
-    among.emplace_back().cell = planned.cell;
-  }
-  for (size_t n = 0; n < plan.size(); ++n) {
-    std::string& label = known[keys[n]];
-    if (label.empty()) label = short_label(plan[n].cell, among);
-    labels.push_back(label);
-  }
+  ShortLabels all;
+  for (const PlannedCell& planned : plan) all.add(planned.cell);
+  std::vector<std::string> labels;
+  for (const PlannedCell& planned : plan) labels.push_back(all.of(planned.cell));
   return labels;
 }
 

@@ -24,7 +24,10 @@ std::vector<Standing> pareto(std::span<const Costs> all) {
   std::vector<Standing> standings;
   for (const Costs& one : all) {
     Standing standing = Standing::front;
-    for (const Costs& other : all) standing = std::max(standing, under(other, one));
+    for (const Costs& other : all) {
+      standing = std::max(standing, under(other, one));
+      if (standing == Standing::dominated) break;
+    }
     standings.push_back(standing);
   }
   return standings;

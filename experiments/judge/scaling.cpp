@@ -44,10 +44,14 @@ Estimate slope_of(std::span<const CostAtLength> costs, Index rounds) {
 
 void check_residuals(std::span<const CostAtLength> costs, Scaling& scaling) {
   const double confidence = 1 - 0.05 / static_cast<double>(costs.size());
+  std::vector<Line> lines;  // of each round
+  for (size_t r = 0; r < static_cast<size_t>(scaling.rounds); ++r) {
+    lines.push_back(fit_line(costs, r));
+  }
   for (const CostAtLength& cost : costs) {
     std::vector<double> residuals;
-    for (size_t r = 0; r < static_cast<size_t>(scaling.rounds); ++r) {
-      const double fitted = fit_line(costs, r).at(std::log(static_cast<double>(cost.length)));
+    for (size_t r = 0; r < lines.size(); ++r) {
+      const double fitted = lines[r].at(std::log(static_cast<double>(cost.length)));
       residuals.push_back(std::expm1(std::log(cost.rounds[r]) - fitted));
     }
     const Estimate residual = median_interval(residuals, confidence);

@@ -16,19 +16,19 @@ namespace {
 using Row = std::array<std::string, 7>;
 constexpr size_t kInput = 0, kVariant = 1, kVerdict = 6;
 
-std::vector<CellResult> results_of(const Comparison& comparison) {
-  std::vector<CellResult> results;
-  for (const CellComparison& cell : comparison.cells) results.push_back(*cell.before);
-  return results;
+ShortLabels labels_of(const Comparison& comparison) {
+  ShortLabels labels;
+  for (const CellComparison& cell : comparison.cells) labels.add(cell.before->cell);
+  return labels;
 }
 
 std::string time_of(const CellResult& result) {
   return result.time_s ? duration(result.time_s->value) : std::string(to_string(result.status));
 }
 
-Row row_of(const CellComparison& cell, const std::vector<CellResult>& among) {
+Row row_of(const CellComparison& cell, const ShortLabels& labels) {
   Row row = {one_line(cell.before->cell.input.label),
-             one_line(short_label(cell.before->cell, among)),
+             one_line(labels.of(cell.before->cell)),
              grouped(cell.before->cell.problem.key_len),
              time_of(*cell.before),
              time_of(*cell.after),
@@ -42,10 +42,10 @@ Row row_of(const CellComparison& cell, const std::vector<CellResult>& among) {
 }
 
 std::string table(const Comparison& comparison) {
-  const std::vector<CellResult> among = results_of(comparison);
+  const ShortLabels labels = labels_of(comparison);
   std::vector<Row> rows = {
       {"input", "variant", "length", "first", "second", "second / first", "verdict"}};
-  for (const CellComparison& cell : comparison.cells) rows.push_back(row_of(cell, among));
+  for (const CellComparison& cell : comparison.cells) rows.push_back(row_of(cell, labels));
   std::array<size_t, std::tuple_size_v<Row>> widths{};
   for (const Row& row : rows) {
     for (size_t n = 0; n < row.size(); ++n) widths[n] = std::max(widths[n], display_width(row[n]));
@@ -81,12 +81,12 @@ std::string change_text(const CellComparison& cell, const Change& change) {
 }
 
 std::string changes(const Comparison& comparison) {
-  const std::vector<CellResult> among = results_of(comparison);
+  const ShortLabels labels = labels_of(comparison);
   std::string text;
   for (const CellComparison& cell : comparison.cells) {
     for (const Change& change : cell.changes) {
       text += fmt::format("{} {}, {} tokens: {}\n", change.worse ? "WORSE " : "change",
-                          one_line(short_label(cell.before->cell, among)),
+                          one_line(labels.of(cell.before->cell)),
                           grouped(cell.before->cell.problem.key_len), change_text(cell, change));
     }
   }
@@ -159,7 +159,7 @@ std::string comparison_text(const Comparison& comparison, const CompareSettings&
 }
 
 std::string comparison_json(const Comparison& comparison, const CompareSettings& settings) {
-  const std::vector<CellResult> among = results_of(comparison);
+  const ShortLabels labels = labels_of(comparison);
   nlohmann::json cells = nlohmann::json::array();
   for (const CellComparison& cell : comparison.cells) {
     nlohmann::json changed = nlohmann::json::array();
@@ -168,7 +168,7 @@ std::string comparison_json(const Comparison& comparison, const CompareSettings&
     }
     cells.push_back({{"cell_id", cell.before->cell.id},
                      {"input", cell.before->cell.input.label},
-                     {"label", short_label(cell.before->cell, among)},
+                     {"label", labels.of(cell.before->cell)},
                      {"key_len", cell.before->cell.problem.key_len},
                      {"first_s", number(cell.before->time_s)},
                      {"second_s", number(cell.after->time_s)},

@@ -222,11 +222,8 @@ ResultTable inputs_table(const RunResults& results) {
   ResultTable table;
   table.columns = make_input_row(Cell{}, InputResult{}).names;
   for (const InputResult& input : results.inputs) {
-    const auto cell = std::ranges::find(results.cells, input.cell_id,
-                                        [](const CellResult& result) { return result.cell.id; });
-    if (cell != results.cells.end()) {
-      table.rows.push_back(make_input_row(cell->cell, input).values);
-    }
+    const CellResult* cell = results.find(input.cell_id);
+    if (cell != nullptr) table.rows.push_back(make_input_row(cell->cell, input).values);
   }
   return table;
 }

@@ -29,11 +29,11 @@ std::string status_cell(const CellResult& result) {
 }
 
 // Which cell a row is about.
-std::string cell_fields(const RunResults& results, const CellResult& result) {
+std::string cell_fields(const ShortLabels& labels, const CellResult& result) {
   return fmt::format(
       "<td class=\"text label\"><div>{}</div></td><td class=\"text label\"><div>{}</div></td>"
       "<td>{}</td>",
-      html(result.cell.input.label), html(short_label(result.cell, results.cells)),
+      html(result.cell.input.label), html(labels.of(result.cell)),
       grouped(result.cell.problem.key_len));
 }
 
@@ -107,6 +107,7 @@ std::string error_table(const Block& block) {
 }
 
 std::string failure_table(const RunResults& results) {
+  const ShortLabels labels(results.cells);
   std::string rows;
   for (const CellResult& result : results.cells) {
     if (result.status == Status::ok) continue;
@@ -117,7 +118,7 @@ std::string failure_table(const RunResults& results) {
                           html_lines(result.log));
     rows += fmt::format(
         "<tr>{}<td class=\"text bad\">{}</td><td class=\"text wrap\">{}{}</td></tr>\n",
-        cell_fields(results, result), to_string(result.status), html(result.reason), log);
+        cell_fields(labels, result), to_string(result.status), html(result.reason), log);
   }
   if (rows.empty()) return "";
   return scrolled("Failures",
@@ -128,10 +129,11 @@ std::string failure_table(const RunResults& results) {
 }
 
 std::string command_table(const RunResults& results) {
+  const ShortLabels labels(results.cells);
   std::string rows;
   for (const CellResult& result : results.cells) {
     rows += fmt::format("<tr>{}<td class=\"text\"><code>{}</code></td></tr>\n",
-                        cell_fields(results, result), html(repeat_command(results, result.cell)));
+                        cell_fields(labels, result), html(repeat_command(results, result.cell)));
   }
   return scrolled("Commands", cell_heads() + "<th class=\"text\" scope=\"col\">command</th>", rows);
 }

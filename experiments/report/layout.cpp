@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "experiments/report/text.h"
 
 namespace longattn {
 namespace {
+
+Index length_of(const CellResult* result) { return result->cell.problem.key_len; }
 
 std::string heads_text(const Problem& problem) {
   std::string text = fmt::format("{} head{}", problem.num_heads, problem.num_heads == 1 ? "" : "s");
@@ -43,27 +46,34 @@ std::string problem_text(const Cell& cell) {
 
 namespace {
 
-Block& find_block(std::vector<Block>& blocks, const RunResults& results, const Cell& cell) {
-  const std::string input = one_line(cell.input.label), problem = problem_text(cell);
-  for (Block& block : blocks) {
-    if (std::tie(block.input, block.problem) == std::tie(input, problem)) return block;
-  }
-  return blocks.emplace_back(Block{input,
-                                   problem,
-                                   {},
-                                   {},
-                                   results.time_limit_s,
-                                   results.memory_limit_bytes,
-                                   results.error_budget,
-                                   {}});
-}
+using BlockKey = std::pair<std::string, std::string>;  // input and problem
 
-Series& find_series(Block& block, const std::string& label, const Cell& cell) {
-  for (Series& series : block.series) {
-    if (series.label == label && series.variant == cell.variant) return series;
+// The blocks under construction, and where the cells of each belong.
+struct Arrangement {
+  std::vector<Block> blocks;
+  std::map<BlockKey, size_t> places;
+  std::map<std::tuple<size_t, std::string, std::string>, size_t> series;  // block, variant, label
+
+  Block& block_of(const RunResults& results, const Cell& cell) {
+    const BlockKey key = {one_line(cell.input.label), problem_text(cell)};
+    const auto [at, fresh] = places.try_emplace(key, blocks.size());
+    if (!fresh) return blocks[at->second];
+    return blocks.emplace_back(Block{key.first,
+                                     key.second,
+                                     {},
+                                     {},
+                                     results.time_limit_s,
+                                     results.memory_limit_bytes,
+                                     results.error_budget,
+                                     {}});
   }
-  return block.series.emplace_back(Series{label, cell.variant, 0, 0, 0, {}});
-}
+  Series& series_of(Block& block, const std::string& label, const Cell& cell) {
+    const auto number = static_cast<size_t>(&block - blocks.data());
+    const auto [at, fresh] = series.try_emplace({number, cell.variant, label}, block.series.size());
+    if (!fresh) return block.series[at->second];
+    return block.series.emplace_back(Series{label, cell.variant, 0, 0, 0, {}});
+  }
+};
 
 // Which labels and variants there are, in order of appearance, over all blocks.
 class Numbering {
@@ -78,26 +88,27 @@ class Numbering {
   }
 
  private:
-  static size_t place(std::vector<std::string>& list, const std::string& text) {
-    const auto found = std::ranges::find(list, text);
-    const auto at = static_cast<size_t>(found - list.begin());
-    if (found == list.end()) list.push_back(text);
-    return at;
+  using Places = std::map<std::string, size_t>;
+  static size_t place(Places& places, const std::string& text) {
+    return places.try_emplace(text, places.size()).first->second;
   }
-  std::vector<std::string> labels_, hues_;
-  std::map<std::string, std::vector<std::string>> settings_;
+  Places labels_, hues_;
+  std::map<std::string, Places> settings_;
 };
 
 // An input is measured once for all numbers of threads.
-void find_inputs(const RunResults& results, Block& block) {
+void find_inputs(const RunResults& results, Arrangement& arranged) {
+  std::set<int> threads;
+  for (const CellResult& result : results.cells) threads.insert(result.cell.threads);
   for (const InputResult& input : results.inputs) {
-    const auto found = std::ranges::find(results.cells, input.cell_id,
-                                         [](const CellResult& r) { return r.cell.id; });
-    if (found == results.cells.end()) continue;
+    const CellResult* found = results.find(input.cell_id);
+    if (found == nullptr) continue;
     Cell cell = found->cell;
-    cell.threads = block.series.front().cells.front()->cell.threads;
-    if (one_line(cell.input.label) == block.input && problem_text(cell) == block.problem) {
-      block.inputs.emplace_back(cell.problem.key_len, &input);
+    for (const int count : threads) {
+      cell.threads = count;
+      const auto at = arranged.places.find({one_line(cell.input.label), problem_text(cell)});
+      if (at == arranged.places.end()) continue;
+      arranged.blocks[at->second].inputs.emplace_back(cell.problem.key_len, &input);
     }
   }
 }
@@ -105,25 +116,24 @@ void find_inputs(const RunResults& results, Block& block) {
 }  // namespace
 
 std::vector<Block> arrange(const RunResults& results) {
-  std::vector<Block> blocks;
+  Arrangement arranged;
   Numbering numbering;
+  const ShortLabels labels(results.cells);
   for (const CellResult& result : results.cells) {
-    const std::string label = one_line(short_label(result.cell, results.cells));
-    Block& block = find_block(blocks, results, result.cell);
-    Series& series = find_series(block, label, result.cell);
+    Block& block = arranged.block_of(results, result.cell);
+    Series& series = arranged.series_of(block, one_line(labels.of(result.cell)), result.cell);
     if (series.cells.empty()) numbering.number(series);
     series.cells.push_back(&result);
-    block.lengths.push_back(result.cell.problem.key_len);
+    block.lengths.push_back(length_of(&result));
   }
-  const auto length = [](const CellResult* result) { return result->cell.problem.key_len; };
-  for (Block& block : blocks) {
-    for (Series& series : block.series) std::ranges::stable_sort(series.cells, {}, length);
+  for (Block& block : arranged.blocks) {
+    for (Series& series : block.series) std::ranges::stable_sort(series.cells, {}, length_of);
     std::ranges::sort(block.lengths);
     block.lengths.erase(std::unique(block.lengths.begin(), block.lengths.end()),
                         block.lengths.end());
-    find_inputs(results, block);
   }
-  return blocks;
+  find_inputs(results, arranged);
+  return std::move(arranged.blocks);
 }
 
 const InputResult* input_at(const Block& block, Index length) {
@@ -134,10 +144,8 @@ const InputResult* input_at(const Block& block, Index length) {
 }
 
 const CellResult* at_length(const Series& series, Index length) {
-  for (const CellResult* result : series.cells) {
-    if (result->cell.problem.key_len == length) return result;
-  }
-  return nullptr;
+  const auto found = std::ranges::lower_bound(series.cells, length, {}, length_of);
+  return found != series.cells.end() && length_of(*found) == length ? *found : nullptr;
 }
 
 const CellResult* baseline(const Block& block, Index length) {

@@ -9,7 +9,7 @@ namespace longattn {
 
 /// The cells of one variant with one set of options, by length.
 struct Series {
-  std::string label;  ///< short_label, one line of text
+  std::string label;  ///< of ShortLabels, one line of text
   std::string variant;
   // The same in every block.
   size_t number = 0;                     ///< from 1; stands at its curves

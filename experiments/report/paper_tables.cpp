@@ -78,11 +78,12 @@ std::string markdown_failures(const RunResults& results) {
   const std::string sentence = failures_sentence(results);
   if (sentence.empty()) return "";
   std::string text = fmt::format("## Failures\n\n{}\n\n", markdown(sentence));
+  const ShortLabels labels(results.cells);
   for (const CellResult& result : results.cells) {
     if (result.status == Status::ok) continue;
     text += fmt::format("- {}, {}, {} tokens: {}\n", markdown(result.cell.input.label),
-                        markdown(short_label(result.cell, results.cells)),
-                        grouped(result.cell.problem.key_len), markdown(failure_text(result)));
+                        markdown(labels.of(result.cell)), grouped(result.cell.problem.key_len),
+                        markdown(failure_text(result)));
   }
   return text + "\n";
 }
@@ -181,11 +182,12 @@ std::string latex_tables(const RunResults& results, const std::vector<Block>& bl
       text += latex_table(table);
     }
   }
+  const ShortLabels labels(results.cells);
   for (const CellResult& result : results.cells) {
     if (result.status == Status::ok) continue;
     text += fmt::format("% No result: {}, {}, {} tokens: {}\n", one_line(result.cell.input.label),
-                        one_line(short_label(result.cell, results.cells)),
-                        result.cell.problem.key_len, failure_text(result));
+                        one_line(labels.of(result.cell)), result.cell.problem.key_len,
+                        failure_text(result));
   }
   return text;
 }
