@@ -10,7 +10,7 @@ namespace longattn {
 namespace {
 
 std::string listed(const std::vector<std::string>& parts) {
-  return fmt::format("{}", fmt::join(parts, ", "));
+  return fmt::format("{}", fmt::join(first_ones(parts), ", "));
 }
 
 // What is not supported has no marker: no limit was met.
@@ -104,7 +104,8 @@ std::string caption(const Block& block, Plot::Kind kind) {
 }
 
 std::optional<double> predicted_seconds(const Series& series, const CellResult& result) {
-  for (auto it = series.cells.rbegin(); it != series.cells.rend(); ++it) {
+  const auto& all = whole(series).cells;
+  for (auto it = all.rbegin(); it != all.rend(); ++it) {
     const CellResult& measured = **it;
     if (!measured.time_s || !measured.flops || !result.flops || !(*measured.flops > 0)) continue;
     return measured.time_s->value * *result.flops / *measured.flops;

@@ -7,6 +7,7 @@
 #include "experiments/report/captions.h"
 #include "experiments/report/gnuplot.h"
 #include "experiments/report/looks.h"
+#include "experiments/report/page_part.h"
 #include "experiments/report/text.h"
 
 namespace longattn {
@@ -80,6 +81,9 @@ Figure make_figure(const Block& block, Plot::Kind kind, const std::string& name)
   figure.name = name;
   figure.plot.kind = kind;
   figure.plot.caption = caption(block, kind);
+  if (const std::string part = part_text(block); !part.empty()) {
+    figure.plot.caption += fmt::format(" Drawn: {}; all are in results.csv.", part);
+  }
   switch (kind) {
     case Plot::Kind::time:
     case Plot::Kind::workspace:

@@ -26,7 +26,8 @@ std::vector<Found> measured_at(const Block& block, Index length, const Measured&
   return found;
 }
 
-std::string joined(const std::vector<std::string>& parts) {
+std::string joined(const std::vector<std::string>& all) {
+  const std::vector<std::string> parts = first_ones(all);
   std::string text;
   for (size_t n = 0; n < parts.size(); ++n) {
     text += n == 0 ? "" : n + 1 < parts.size() ? ", " : " and ";
@@ -168,6 +169,12 @@ std::vector<std::string> plan_sentences(const Block& block) {
     sentences.push_back(fmt::format("Measured of {} at {} tokens, in the last round: {}.",
                                     series.label, grouped(block.longest()),
                                     figures_text(result->measured)));
+  }
+  if (sentences.size() > kMostListed) {
+    const size_t more = sentences.size() - kFirstOnes;
+    sentences.resize(kFirstOnes);
+    sentences.push_back(fmt::format("{} more sentences on plans: their figures are in results.csv.",
+                                    grouped(static_cast<Index>(more))));
   }
   return sentences;
 }

@@ -66,7 +66,8 @@ std::string faster_sentence(const Series& series, const char* cost, const Measur
     for (const GrowthStep& step : scaling.steps) {
       steps.push_back(fmt::format("{:.2f}", step.exponent.value));
     }
-    text += fmt::format(" (no power law: from length to length n^{})", fmt::join(steps, ", "));
+    text += fmt::format(" (no power law: from length to length n^{})",
+                        fmt::join(first_ones(steps), ", "));
   }
   text += ": it grows faster than declared";
   const Scaling operations = growth_of_operations(series);
@@ -138,7 +139,7 @@ bool is_fitted(const SeriesGrowth& growth) {
 std::vector<SeriesGrowth> growths(const Block& block) {
   std::vector<SeriesGrowth> all;
   for (const Series& series : block.series) {
-    all.push_back({&series, growth_of_time(series), growth_of_workspace(series)});
+    all.push_back({&series, growth_of_time(whole(series)), growth_of_workspace(whole(series))});
   }
   return all;
 }
@@ -176,6 +177,13 @@ std::vector<Finding> growth_findings(const Block& block) {
       }
     }
   }
+  if (found.size() > kMostListed) {
+    const size_t more = found.size() - kFirstOnes;
+    found.resize(kFirstOnes);
+    found.push_back({fmt::format("{} more growths are faster than declared (scaling.csv).",
+                                 grouped(static_cast<Index>(more))),
+                     true});
+  }
   if (holding > 0) {
     const std::string which = holding == judged ? fmt::format("All {} judged", judged)
                                                 : fmt::format("{} of {} judged", holding, judged);
@@ -184,12 +192,14 @@ std::vector<Finding> growth_findings(const Block& block) {
                      "at most as declared (exponent no more than {:g} above it).",
                      which, kGrowthMargin)});
   }
-  std::string sentence;
+  std::vector<std::string> parts;
   for (const auto& [reason, which] : undecided) {
-    sentence += sentence.empty() ? "No verdict on the growth of " : "; nor of ";
-    sentence += fmt::format("{}: {}", fmt::join(which, ", "), reason);
+    parts.push_back(fmt::format("{}: {}", fmt::join(first_ones(which), ", "), reason));
   }
-  if (!sentence.empty()) found.push_back({sentence + "."});
+  if (!parts.empty()) {
+    found.push_back({fmt::format("No verdict on the growth of {}.",
+                                 fmt::join(first_ones(std::move(parts)), "; nor of "))});
+  }
   return found;
 }
 

@@ -11,6 +11,7 @@
 #include "experiments/report/growth.h"
 #include "experiments/report/heads.h"
 #include "experiments/report/html_method.h"
+#include "experiments/report/html_provenance.h"
 #include "experiments/report/html_tables.h"
 #include "experiments/report/inputs.h"
 #include "experiments/report/judgements.h"
@@ -22,22 +23,9 @@
 namespace longattn {
 namespace {
 
-constexpr size_t kPatternBytes = 700 << 10;  // of all pictures: the page stays below 2 MB
-
-// For a data URI, which drops line ends and white space.
-std::string percent_encoded(std::string_view bytes) {
-  constexpr std::string_view kPlain = "-._~!$'()*+,;:@/?=[]{}|^";
-  std::string text;
-  for (const char c : bytes) {
-    const bool letter = ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || ('0' <= c && c <= '9');
-    if (letter || kPlain.find(c) != kPlain.npos) {
-      text += c;
-    } else {
-      text += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return text;
-}
+// Of all pictures: the page stays below 2 MB.
+constexpr size_t kPatternBytes = 700 << 10, kPatternBytesOfPart = 300 << 10;
+constexpr size_t kPatternsOfPart = 60;
 
 std::string block_heading(const Block& block) {
   return fmt::format("<h3>{} <small>{}</small></h3>\n", html(block.input), html(block.problem));
@@ -78,11 +66,36 @@ std::string page_header(const RunResults& results) {
       html(results.experiment), results.cells.size(), status);
 }
 
+std::string counted(size_t count) { return grouped(static_cast<Index>(count)); }
+
+// What the page shows of a run that is too large for it, and where the rest is.
+std::string part_note(const PagePart& part) {
+  if (part.is_whole()) return "";
+  std::string text = fmt::format(
+      "<p class=\"note\" id=\"part\">This page shows {} of {} rows: of each input and problem at "
+      "most "
+      "{} settings (the first of each variant, those on the front of error, time and workspace at "
+      "the longest length, and some of the others), at lengths in equal steps of their logarithm, "
+      "and of each setting the longest length and the longest with a result.",
+      counted(part.rows), counted(part.all_rows), kCurves);
+  if (part.blocks.size() < part.all_blocks) {
+    text += fmt::format(" Of {} inputs and problems it shows the first {}.",
+                        counted(part.all_blocks), counted(part.blocks.size()));
+  }
+  if (part.drawn_blocks < part.blocks.size()) {
+    text += fmt::format(" Pictures are drawn of the first {}.", part.drawn_blocks);
+  }
+  return text +
+         " Sentences, standings and growth are of all rows. All rows are in <a "
+         "href=\"results.csv\">results.csv</a> beside this page, with the command that repeats "
+         "each, and all findings in <a href=\"results.md\">results.md</a>.</p>\n";
+}
+
 std::string findings_section(const RunResults& results, const std::vector<Block>& blocks) {
   std::string text = "<section id=\"findings\">\n<h2>Findings</h2>\n";
   for (const Block& block : blocks) {
     text += block_heading(block) + "<ul class=\"findings\">\n";
-    for (const Finding& finding : findings(block)) {
+    for (const Finding& finding : findings(whole(block))) {
       text +=
           fmt::format("<li{}>{}</li>\n", finding.alarm ? " class=\"bad\"" : "", html(finding.text));
     }
@@ -105,7 +118,14 @@ std::string results_section(const std::vector<Block>& blocks) {
       "under "
       "<a href=\"#method\">Method</a>.</p>\n";
   for (const Block& block : blocks) {
-    text += block_heading(block) + summary_table(block);
+    text += block_heading(block);
+    if (const std::string part = part_text(block); !part.empty()) {
+      text += fmt::format(
+          "<p class=\"note\">{}; all are in <a href=\"results.csv\">results.csv</a>."
+          "</p>\n",
+          part);
+    }
+    text += summary_table(block);
     if (const std::string errors = error_table(block); !errors.empty()) {
       text += "<h4>What the errors are made of</h4>\n" + errors;
     }
@@ -113,8 +133,8 @@ std::string results_section(const std::vector<Block>& blocks) {
   return text + "</section>\n";
 }
 
-std::string inputs_section(const RunResults& results) {
-  const std::string table = input_table(results);
+std::string inputs_section(const RunResults& results, const std::vector<Block>& blocks) {
+  const std::string table = input_table(results, blocks);
   return "<section id=\"inputs\">\n<h2>Inputs</h2>\n" +
          (table.empty() ? "<p>Not measured.</p>\n"
                         : "<p class=\"note\">What full attention does on each input, on sampled "
@@ -151,14 +171,14 @@ std::string plots_section(const PageParts& parts, const char* id, const char* ti
                         html(parts.no_plots));
   }
   std::string blocks;
-  for (size_t n = 0; n < parts.blocks.size(); ++n) {
+  for (size_t n = 0; n < parts.part.blocks.size(); ++n) {
     std::string block;
     for (const Plot& plot : parts.plots) {
       const bool here = std::ranges::find(kinds, plot.kind) != kinds.end();
       if (here && plot.block == n) block += plot_figure(plot, ++number, shared);
     }
-    block += below(parts.blocks[n]);
-    if (!block.empty()) blocks += block_heading(parts.blocks[n]) + block;
+    block += below(parts.part.blocks[n]);
+    if (!block.empty()) blocks += block_heading(parts.part.blocks[n]) + block;
   }
   if (blocks.empty() && parts.no_plots.empty()) {
     blocks = "<p>Nothing was measured that could be drawn.</p>\n";
@@ -172,12 +192,36 @@ std::string titled_table(const TextTable& table) {
 }
 
 std::string pareto_html(const Block& block) { return titled_table(pareto_overview(block)); }
-std::string heads_html(const Block& block) { return titled_table(heads_overview(block)); }
+std::string heads_html(const Block& block) { return titled_table(heads_overview(whole(block))); }
 
-std::string patterns_section(const RunResults& results, size_t& number, SharedDrawings& shared) {
+// Of a page that shows a part: of the series that it shows.
+std::vector<const PatternPicture*> shown_patterns(const RunResults& results, const PagePart& part) {
+  std::set<std::string> cells;
+  for (const Block& block : part.blocks) {
+    for (const Series& series : block.series) {
+      for (const CellResult* result : whole(series).cells) cells.insert(result->cell.id);
+    }
+  }
+  std::vector<const PatternPicture*> pictures;
+  for (const PatternPicture& picture : results.patterns) {
+    if (part.is_whole() || cells.contains(picture.cell_id)) pictures.push_back(&picture);
+  }
+  if (!part.is_whole()) pictures.resize(std::min(pictures.size(), kPatternsOfPart));
+  return pictures;
+}
+
+std::string patterns_section(const RunResults& results, const PagePart& part, size_t& number,
+                             SharedDrawings& shared) {
   std::string text = "<section id=\"patterns\">\n<h2>Attention patterns</h2>\n";
-  if (results.patterns.empty()) {
+  const std::vector<const PatternPicture*> pictures = shown_patterns(results, part);
+  if (pictures.empty()) {
     return text + "<p>No pattern was recorded.</p>\n</section>\n";
+  }
+  if (pictures.size() < results.patterns.size()) {
+    text += fmt::format(
+        "<p class=\"note\">{} of {} recorded pictures; the numbers of all are in "
+        "journal.jsonl.</p>\n",
+        pictures.size(), counted(results.patterns.size()));
   }
   text +=
       "<p class=\"note\">Absolute weights of the first head: each bin is the mean over its queries "
@@ -185,14 +229,15 @@ std::string patterns_section(const RunResults& results, size_t& number, SharedDr
       "the mass on its keys, on a square-root scale up to the picture's own brightest hundredth. "
       "Blank "
       "bins have no mass at all.</p>\n<div class=\"patterns\">\n";
-  const size_t each = std::min(kPatternBytes / results.patterns.size(), size_t{40} << 10);
-  for (const PatternPicture& picture : results.patterns) {
-    const CellResult* result = results.find(picture.cell_id);
-    const Index queries = result == nullptr ? picture.rows : result->cell.problem.query_len;
-    const Index keys = result == nullptr ? picture.columns : result->cell.problem.key_len;
+  const size_t bytes = part.is_whole() ? kPatternBytes : kPatternBytesOfPart;
+  const size_t each = std::min(bytes / pictures.size(), size_t{40} << 10);
+  for (const PatternPicture* picture : pictures) {
+    const CellResult* result = results.find(picture->cell_id);
+    const Index queries = result == nullptr ? picture->rows : result->cell.problem.query_len;
+    const Index keys = result == nullptr ? picture->columns : result->cell.problem.key_len;
     const std::string frame = shared.use(pattern_frame(queries, keys));
-    text += fmt::format("<figure>{}{}</figure>\n", pattern_svg(picture, frame, each),
-                        caption(++number, picture.title));
+    text += fmt::format("<figure>{}{}</figure>\n", pattern_svg(*picture, frame, each),
+                        caption(++number, picture->title));
   }
   return text + fmt::format(
                     "</div>\n<div class=\"scale\"><span>little</span><i style=\"background:"
@@ -200,8 +245,8 @@ std::string patterns_section(const RunResults& results, size_t& number, SharedDr
                     pattern_gradient());
 }
 
-std::string failures_section(const RunResults& results) {
-  const std::string table = failure_table(results);
+std::string failures_section(const RunResults& results, const PagePart& part) {
+  const std::string table = failure_table(results, part.is_whole());
   return "<section id=\"failures\">\n<h2>Failures</h2>\n" +
          (table.empty() ? "<p>None: every cell has a result.</p>\n" : table) + "</section>\n";
 }
@@ -234,55 +279,24 @@ std::string method_section(const RunResults& results) {
                      sampled);
 }
 
-// The text with its line numbers, which are no part of it when it is copied.
-std::string numbered(std::string_view text) {
-  std::string lines = html_lines(text), result;
-  for (std::string_view rest = lines; !rest.empty();) {
-    const size_t end = rest.find('\n');
-    result += fmt::format("<span>{}\n</span>", rest.substr(0, end));
-    rest.remove_prefix(end + 1);
-  }
-  return fmt::format("<pre class=\"numbered\" tabindex=\"0\">{}</pre>\n", result);
-}
-
-std::string provenance_section(const RunResults& results, const std::string& csv) {
-  std::string text =
-      "<section id=\"provenance\">\n<h2>Provenance</h2>\n" + provenance_table(results.provenance);
-  text += fmt::format(
-      "<h3>The command that repeats it</h3>\n<pre tabindex=\"0\">{}</pre>\n"
-      "<details><summary>The command that repeats each row alone</summary>\n{}</details>\n",
-      html_lines(results.command), command_table(results));
-  if (!results.config_text.empty()) {
-    text += "<h3>Its configuration</h3>\n" + numbered(results.config_text);
-  }
-  return text + fmt::format(
-                    "<h3>All figures</h3>\n<p><a download=\"results.csv\" "
-                    "href=\"data:text/csv;charset=utf-8,{}\">results.csv</a>: one row "
-                    "per cell, full precision, seconds and bytes. Beside this page: the same as "
-                    "JSON lines (results.jsonl), every round (samples.csv), every head "
-                    "(heads.csv), tables for papers "
-                    "(results.md, results.tex), and each plot as SVG and PDF with its data and "
-                    "gnuplot script (plots).</p>\n</section>\n",
-                    percent_encoded(csv));
-}
-
 }  // namespace
 
 std::string report_page(const RunResults& results, const PageParts& parts) {
   size_t number = 0;  // of figures
   SharedDrawings shared;
-  std::string page = head(results) + page_header(results);
-  page += findings_section(results, parts.blocks) + results_section(parts.blocks);
-  page += inputs_section(results);
+  const std::vector<Block>& blocks = parts.part.blocks;
+  std::string page = head(results) + page_header(results) + part_note(parts.part);
+  page += findings_section(results, blocks) + results_section(blocks);
+  page += inputs_section(results, blocks);
   using enum Plot::Kind;
   page += plots_section(parts, "scaling", "Scaling", {time, workspace, error_length}, growth_html,
                         number, shared);
   page += plots_section(parts, "error", "Error against cost", {error, budget, pareto}, pareto_html,
                         number, shared);
   page += plots_section(parts, "heads", "Heads", {heads}, heads_html, number, shared);
-  page += patterns_section(results, number, shared);
-  page += failures_section(results) + method_section(results);
-  page += provenance_section(results, parts.csv);
+  page += patterns_section(results, parts.part, number, shared);
+  page += failures_section(results, parts.part) + method_section(results);
+  page += provenance_section(results, parts);
   page += shared.svg();
   page += fmt::format(
       "</main>\n<footer class=\"note\">{} cells, written by longattn into {}.</footer>\n",

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <tuple>
 
 #include "experiments/report/columns.h"
 #include "experiments/report/csv.h"
@@ -106,11 +108,19 @@ std::string error_table(const Block& block) {
   return scrolled("Errors", figure_heads(columns), rows, " class=\"sortable\"");
 }
 
-std::string failure_table(const RunResults& results) {
+std::string failure_table(const RunResults& results, bool all) {
+  constexpr size_t kRowsOfPart = 60;
   const ShortLabels labels(results.cells);
   std::string rows;
+  std::set<std::tuple<std::string, std::string, Status>> seen;
+  Index count = 0, shown = 0;
   for (const CellResult& result : results.cells) {
     if (result.status == Status::ok) continue;
+    ++count;
+    const Cell& cell = result.cell;
+    const bool first = seen.insert({cell.input.label, cell.variant, result.status}).second;
+    if (!all && (!first || seen.size() > kRowsOfPart)) continue;
+    ++shown;
     const std::string log =
         result.log.empty()
             ? ""
@@ -121,11 +131,18 @@ std::string failure_table(const RunResults& results) {
         cell_fields(labels, result), to_string(result.status), html(result.reason), log);
   }
   if (rows.empty()) return "";
-  return scrolled("Failures",
-                  cell_heads() +
-                      "<th class=\"text\" scope=\"col\">status</th>"
-                      "<th class=\"text\" scope=\"col\">reason</th>",
-                  rows);
+  const std::string part =
+      shown == count ? ""
+                     : fmt::format(
+                           "<p class=\"note\">{} of {}, the first of each input, variant and "
+                           "status; all, with their reasons, are in <a "
+                           "href=\"results.csv\">results.csv</a>.</p>\n",
+                           shown, grouped(count));
+  return part + scrolled("Failures",
+                         cell_heads() +
+                             "<th class=\"text\" scope=\"col\">status</th>"
+                             "<th class=\"text\" scope=\"col\">reason</th>",
+                         rows);
 }
 
 std::string command_table(const RunResults& results) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <set>
 
 #include "experiments/report/text.h"
 
@@ -101,11 +102,15 @@ std::string input_sentence(const RunResults& results, const Block& block) {
   return text + ".";
 }
 
-std::string input_table(const RunResults& results) {
+std::string input_table(const RunResults& results, const std::vector<Block>& blocks) {
+  std::set<const InputResult*> shown;  // one may be in several blocks
+  for (const Block& block : blocks) {
+    for (const auto& [length, input] : block.inputs) shown.insert(input);
+  }
   std::string rows;
   for (const InputResult& input : results.inputs) {
+    if (!shown.contains(&input)) continue;
     const CellResult* cell = results.find(input.cell_id);
-    if (cell == nullptr) continue;
     const auto length = static_cast<double>(cell->cell.problem.key_len);
     rows += "<tr>" + text_cell(cell->cell.input.label);
     rows +=

@@ -11,7 +11,7 @@ namespace longattn {
 /// when it was not.
 std::string input_sentence(const RunResults& results, const Block& block);
 
-/// One row per input and length for the page; empty when nothing was measured.
-std::string input_table(const RunResults& results);
+/// One row per input and length of these blocks, for the page; empty when nothing was measured.
+std::string input_table(const RunResults& results, const std::vector<Block>& blocks);
 
 }  // namespace longattn

@@ -106,7 +106,7 @@ std::string crossover_sentence(const Block& block, std::string_view reference, c
     const auto at = found.find(kind);
     if (at == found.end()) continue;
     const char* separator = kind == Crossover::Kind::from ? "; " : ", ";
-    parts.push_back(words + fmt::format("{}", fmt::join(at->second, separator)));
+    parts.push_back(words + fmt::format("{}", fmt::join(first_ones(at->second), separator)));
   }
   return fmt::format("{} than {}{}: {}.", better, reference, condition, fmt::join(parts, "; "));
 }
@@ -143,7 +143,7 @@ std::string equal_error_sentence(const Block& block) {
       }
       answer = fmt::format("{} ({} {}{}{})", cheapest->first->label, duration(time.value),
                            half_width(time), tied.empty() ? "" : ", tied with ",
-                           fmt::join(tied, " and "));
+                           fmt::join(first_ones(tied), " and "));
     }
     if (!answers.empty() && answers.back().first == answer) answers.pop_back();
     answers.emplace_back(answer, error);
@@ -188,7 +188,7 @@ std::string_view to_string(Standing standing) {
 }
 
 std::vector<SeriesStanding> standings(const Block& block, Index length) {
-  std::vector<Found> found = judged_at(block, length);
+  std::vector<Found> found = judged_at(whole(block), length);
   std::erase_if(found, [](const Found& f) { return !f.second->workspace_bytes; });
   std::vector<Costs> costs;
   for (const auto& [series, result] : found) {
@@ -199,7 +199,13 @@ std::vector<SeriesStanding> standings(const Block& block, Index length) {
   for (size_t n = 0; n < found.size(); ++n) {
     stand.push_back({found[n].first, found[n].second, all[n]});
   }
-  return stand;
+  if (block.whole == nullptr) return stand;
+  std::vector<SeriesStanding> of_part;
+  for (const Series& series : block.series) {
+    const auto at = std::ranges::find(stand, at_length(series, length), &SeriesStanding::result);
+    if (at != stand.end()) of_part.push_back({&series, at->result, at->standing});
+  }
+  return of_part;
 }
 
 TextTable pareto_overview(const Block& block) {
@@ -237,7 +243,7 @@ std::string pareto_sentence(const Block& block) {
   std::map<Standing, std::vector<std::string>> names;
   for (const auto& [series, result, standing] : found) names[standing].push_back(series->label);
   const auto joined = [&](Standing standing) {
-    return fmt::format("{}", fmt::join(names[standing], ", "));
+    return fmt::format("{}", fmt::join(first_ones(names[standing]), ", "));
   };
   const size_t front = names[Standing::front].size(), beaten = names[Standing::dominated].size();
   std::string text =
@@ -276,7 +282,7 @@ std::string useless_sentence(const Block& block) {
   return fmt::format(
       "No better than the mean of V, whose relative error at {} tokens is {} (0 is exact, 1 an "
       "output of zeros): {}.",
-      grouped(block.longest()), three_digits(mean), fmt::join(names, ", "));
+      grouped(block.longest()), three_digits(mean), fmt::join(first_ones(names), ", "));
 }
 
 }  // namespace longattn

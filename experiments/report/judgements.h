@@ -21,7 +21,8 @@ std::string equal_error_sentence(const Block& block);
 std::vector<std::string> crossover_sentences(const Block& block);
 
 /// How each setting that has an error, a time and a workspace at a length stands to the others
-/// there. Null baselines are left out: what looks at no key is cheap and of no use.
+/// there, of a part to all that was measured. Null baselines are left out: what looks at no key is
+/// cheap and of no use.
 struct SeriesStanding {
   const Series* series;
   const CellResult* result;

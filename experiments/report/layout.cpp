@@ -149,7 +149,7 @@ const CellResult* at_length(const Series& series, Index length) {
 }
 
 const CellResult* baseline(const Block& block, Index length) {
-  const Series* full = find_series(block, "full");
+  const Series* full = find_series(whole(block), "full");
   const CellResult* result = full == nullptr ? nullptr : at_length(*full, length);
   return result != nullptr && result->time_s ? result : nullptr;
 }

@@ -16,6 +16,7 @@ struct Series {
   size_t hue = 0;                        ///< of its variant
   size_t setting = 0;                    ///< among those of its variant
   std::vector<const CellResult*> cells;  ///< ascending length
+  const Series* whole = nullptr;         ///< of a part (page_part.h): all of it
 };
 
 /// What is compared with each other: cells on the same input that differ only in variant, options
@@ -28,9 +29,18 @@ struct Block {
   std::optional<double> time_limit_s, memory_limit_bytes;
   double error_budget = 0.01;
   std::vector<std::pair<Index, const InputResult*>> inputs;  ///< by length, where it was measured
+  const Block* whole = nullptr;                              ///< of a part: all of it
 
   Index longest() const { return lengths.back(); }
 };
+
+// Judgements are of all that was measured, also where a part of it is shown.
+inline const Block& whole(const Block& block) {
+  return block.whole == nullptr ? block : *block.whole;
+}
+inline const Series& whole(const Series& series) {
+  return series.whole == nullptr ? series : *series.whole;
+}
 
 /// Everything that the cells of a block share, except the input: Block::problem.
 std::string problem_text(const Cell& cell);

@@ -8,6 +8,7 @@
 #include "core/io/file.h"
 #include "experiments/report/figures.h"
 #include "experiments/report/gnuplot.h"
+#include "experiments/report/page_part.h"
 #include "experiments/report/text.h"
 
 namespace longattn {
@@ -125,17 +126,19 @@ Plot draw(Figure figure, const DrawingFolder& folder) {
 
 }  // namespace
 
-std::vector<Plot> draw_plots(const std::vector<Block>& blocks, const std::string& folder) {
+std::vector<Plot> draw_plots(std::span<const Block> blocks, const std::string& folder) {
   const DrawingFolder drawing(folder + "/plots");
   std::vector<Plot> plots;
   for (size_t n = 0; n < blocks.size(); ++n) {
     const std::string number = blocks.size() == 1 ? "" : fmt::format("-{}", n + 1);
+    const bool all = blocks[n].series.size() <= kCurves;
+    const Block drawn = all ? blocks[n] : part_of(blocks[n], kCurves, blocks[n].lengths.size());
     for (const auto& [kind, name] :
          {std::pair(Plot::Kind::time, "time"), std::pair(Plot::Kind::workspace, "workspace"),
           std::pair(Plot::Kind::error_length, "error-length"),
           std::pair(Plot::Kind::error, "error"), std::pair(Plot::Kind::budget, "error-budget"),
           std::pair(Plot::Kind::pareto, "pareto"), std::pair(Plot::Kind::heads, "error-heads")}) {
-      Figure figure = make_figure(blocks[n], kind, name + number);
+      Figure figure = make_figure(drawn, kind, name + number);
       if (figure.curves.empty()) continue;
       figure.plot.block = n;
       plots.push_back(draw(std::move(figure), drawing));

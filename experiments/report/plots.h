@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,8 +37,9 @@ struct Plot {
 /// far as anything was measured: writes `<folder>/plots/<name>.{svg,pdf,gp,tsv}`, where the name is
 /// time, workspace, error-length, error, error-budget, error-heads or pareto, and a number when
 /// there are several blocks. Scripts hold numbers only; every text of the
-/// user is in the data file. Files appear complete or not at all. Throws IoError (run_gnuplot, or a
-/// file that cannot be written). About 0.2 s each.
-std::vector<Plot> draw_plots(const std::vector<Block>& blocks, const std::string& folder);
+/// user is in the data file. Of more than kCurves series a part is drawn (page_part.h), and the
+/// caption says which part of how many. Files appear complete or not at all. Throws IoError
+/// (run_gnuplot, or a file that cannot be written). About 0.2 s each.
+std::vector<Plot> draw_plots(std::span<const Block> blocks, const std::string& folder);
 
 }  // namespace longattn

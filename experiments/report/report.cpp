@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <span>
 
 #include "core/error.h"
 #include "core/io/file.h"
@@ -28,7 +29,8 @@ void write_report(const RunResults& results, const std::string& folder) {
   const ResultTable table = result_table(results);
   PageParts parts;
   parts.csv = to_csv(table);
-  parts.blocks = arrange(results);
+  const std::vector<Block> blocks = arrange(results);
+  parts.part = page_part(blocks);
   write_text(folder + "/results.csv", parts.csv);
   if (!results.inputs.empty()) write_text(folder + "/inputs.csv", to_csv(inputs_table(results)));
   const ResultTable heads = heads_table(results);
@@ -36,11 +38,11 @@ void write_report(const RunResults& results, const std::string& folder) {
   write_text(folder + "/scaling.csv", to_csv(scaling_table(results)));
   write_text(folder + "/results.jsonl", to_json_lines(table));
   write_text(folder + "/samples.csv", to_csv(sample_table(results)));
-  write_text(folder + "/results.md", markdown_report(results, parts.blocks));
-  write_text(folder + "/results.tex", latex_tables(results, parts.blocks));
+  write_text(folder + "/results.md", markdown_report(results, blocks));
+  write_text(folder + "/results.tex", latex_tables(results, blocks));
   std::exception_ptr failure;
   try {
-    parts.plots = draw_plots(parts.blocks, folder);
+    parts.plots = draw_plots(std::span(parts.part.blocks).first(parts.part.drawn_blocks), folder);
   } catch (const IoError& error) {
     parts.no_plots = error.what();
     failure = std::current_exception();

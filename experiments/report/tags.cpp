@@ -79,7 +79,16 @@ std::string tags_at_the_edge(const std::vector<Tag>& tags) {
   std::vector<double> wanted;
   for (const Tag& tag : tags) wanted.push_back(-tag.y);  // downwards
   const double room = 1 / std::max(1.0, static_cast<double>(tags.size()) - 1);
-  const std::vector<double> places = spread(wanted, std::min(kLine / kPlotHeight, room));
+  const double gap = std::min(kLine / kPlotHeight, room);
+  std::vector<double> places = spread(wanted, gap);
+  // As low as those below leave room for, and as high as those above.
+  for (size_t n = 0; n < tags.size(); ++n) {
+    const auto above = static_cast<double>(
+        std::ranges::count_if(places, [&](double place) { return place < places[n]; }));
+    const auto below = static_cast<double>(tags.size()) - 1 - above;
+    wanted[n] = std::min(std::max(places[n], -1 + gap * above), -gap * below);
+  }
+  places = std::move(wanted);
   std::string script;
   for (size_t n = 0; n < tags.size(); ++n) {
     script += line_between(tags[n], 1.02, -places[n]);

@@ -136,6 +136,14 @@ std::string half_width(const Estimate& estimate) {
   return fmt::format("±{:.{}f}%", percent, percent < 9.95 ? 1 : 0);
 }
 
+std::vector<std::string> first_ones(std::vector<std::string> parts) {
+  if (parts.size() <= kMostListed) return parts;
+  const size_t more = parts.size() - kFirstOnes;
+  parts.resize(kFirstOnes);
+  parts.push_back(grouped(static_cast<Index>(more)) + " more");
+  return parts;
+}
+
 std::string one_line(std::string_view text) {
   const std::string safe = printable(text);
   std::string result;

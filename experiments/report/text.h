@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "experiments/cell.h"
 
@@ -25,6 +26,10 @@ std::string figures_text(const std::vector<PlanFigure>& figures);
 std::string short_length(Index length);
 /// "±0.8%": the wider half of the interval against the value; empty when the value is exact or 0.
 std::string half_width(const Estimate& estimate);
+
+/// Of a list of more than kMostListed the first kFirstOnes, and how many more there are: "994 more".
+inline constexpr size_t kMostListed = 20, kFirstOnes = 6;
+std::vector<std::string> first_ones(std::vector<std::string> parts);
 
 /// User text in one line that cannot move the cursor or turn the reading direction: control
 /// characters, bytes that are not UTF-8 and bidirectional overrides become \xNN.

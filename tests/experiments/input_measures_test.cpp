@@ -338,7 +338,7 @@ TEST(InputResults, AreReportedWithWhatWasAsked) {
               HasSubstr("at 8,192 tokens: mass of its needles 0.562 ±11% (asked: 0.550)"));
   EXPECT_THAT(sentence, HasSubstr("3.25 ±7.7% of 8.00 nats"));
   EXPECT_THAT(sentence, HasSubstr("1.6% on the first 4"));
-  const std::string table = input_table(results);
+  const std::string table = input_table(results, blocks);
   EXPECT_THAT(table, HasSubstr("<td title=\"0.55\">0.550</td>"
                                "<td title=\"0.5625 [0.5, 0.625]\">"));
   const std::string csv = to_csv(inputs_table(results));

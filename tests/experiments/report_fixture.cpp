@@ -217,6 +217,34 @@ RunResults large_results() {
   return results;
 }
 
+RunResults many_results(Index inputs, Index settings, Index lengths) {
+  RunResults results = realistic_results();
+  results.cells.clear();
+  results.patterns.clear();
+  for (Index input = 0; input < inputs; ++input) {
+    const std::string label = fmt::format("gaussian-{}", input + 1);
+    for (Index setting = 0; setting < settings; ++setting) {
+      Behaviour behaviour = behaviours()[static_cast<size_t>(setting) % 6];
+      if (setting >= 6) behaviour.options.emplace_back("seed", std::to_string(setting));
+      for (Index n = 0; n < lengths; ++n) {
+        CellResult result = make_cell(behaviour, label, 64 + n);
+        result.cell.id = fmt::format("{:016x}", 0x9c41d00dULL + results.cells.size());
+        if (setting == 0) {
+          InputResult measured;
+          measured.cell_id = result.cell.id;
+          measured.sampled_rows = 256;
+          measured.row_entropy = around(4.2, 0.01);
+          measured.score_deviation = around(1, 0.01);
+          results.inputs.push_back(measured);
+        }
+        if (n == 0) results.patterns.push_back(picture_of(result, 16));
+        results.cells.push_back(std::move(result));
+      }
+    }
+  }
+  return results;
+}
+
 RunResults hostile_results() {
   RunResults results = realistic_results();
   results.experiment = kHostile[0];

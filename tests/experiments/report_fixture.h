@@ -31,6 +31,9 @@ RunResults hostile_results();
 /// 300 cells: two inputs at five lengths, 30 variants with settings of their own, patterns of all.
 RunResults large_results();
 
+/// That many inputs, settings of every variant together, and lengths, with all that is measured.
+RunResults many_results(Index inputs, Index settings, Index lengths);
+
 /// Attention patterns for the cells of the first input at the longest length.
 PatternPicture picture_of(const CellResult& result, Index size);
 

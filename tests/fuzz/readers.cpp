@@ -35,7 +35,8 @@ void take_run_folder(const std::string& folder) {
   const RunResults results = results_from_folder(folder);
   terminal_table(results);
   PageParts parts;
-  parts.blocks = arrange(results);
+  const std::vector<Block> blocks = arrange(results);
+  parts.part = page_part(blocks);
   parts.csv = to_csv(result_table(results));
   report_page(results, parts);
 }
