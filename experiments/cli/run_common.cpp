@@ -87,7 +87,12 @@ void present(const RunResults& results, const Presentation& presentation) {
     const std::filesystem::path path = std::filesystem::path(results.folder) / file;
     if (std::filesystem::exists(path)) say(fmt::format("{} {}\n", name, path.string()));
   }
-  if (failure) std::rethrow_exception(failure);
+  if (!failure) return;
+  say(fmt::format("not all files of the report are written; everything measured is in {}, and they "
+                  "are made anew by: {}\n",
+                  (std::filesystem::path(results.folder) / "journal.jsonl").string(),
+                  command_text({"longattn", "report", results.folder})));
+  std::rethrow_exception(failure);
 }
 
 int exit_code_of(const RunResults& results) {

@@ -34,6 +34,8 @@ class InjectedFaults : public Faults {
 TEST_F(InjectedFaults, OfTheDiskEndTheRunWithTheFreeBytesAndAWholeJournal) {
   const fs::path config = small_config();
   for (const auto& [fault, reason] : {std::pair("full 3", "No space left on device ("),
+                                      std::pair("broken 3", "Input/output error ("),
+                                      std::pair("quota 3", "Disk quota exceeded ("),
                                       std::pair("unsynced 3", "Input/output error (")}) {
     EXPECT_EQ(call_with_fault(fault, run_of(config)), 74) << fault;
     EXPECT_NE(err().find("journal.jsonl: cannot append a record"), std::string::npos) << err();
@@ -70,6 +72,31 @@ TEST_F(Faults, OfAFullDiskAreSurvivedOnARealOne) {
   umount(disk.c_str());
   EXPECT_EQ(call(kFaulty, run_of(config, {"--no-report"})), 1);
   EXPECT_EQ(found, findings_of(results_folder()));
+}
+
+// All of them are made from the journal, which stays as it is.
+TEST_F(InjectedFaults, OfTheDiskUnderTheResultsFilesLoseNothing) {
+  const fs::path config = write_config("[full, zero]", kQuick);
+  // The first two writes are the journal's head and config.yaml.
+  EXPECT_EQ(call_with_fault("file 3", run_of(config)), 74) << err();
+  EXPECT_NE(err().find("/results.csv: cannot write: Input/output error"), std::string::npos)
+      << err();
+  EXPECT_NE(err().find("longattn report " + results_folder()), std::string::npos) << err();
+  EXPECT_NE(out().find("full"), std::string::npos) << "the table";
+  const std::string whole = journal();
+  EXPECT_NE(whole.find(R"("status":"complete")"), std::string::npos);
+  for (const auto& [fault, reason] :
+       {std::pair("files 1", "Disk quota exceeded"), std::pair("files 4", "Disk quota exceeded"),
+        std::pair("file 6", "Input/output error")}) {
+    EXPECT_EQ(call_with_fault(fault, {"report", results_folder()}), 74) << fault;
+    EXPECT_NE(err().find(std::string(": cannot write: ") + reason), std::string::npos) << err();
+    EXPECT_EQ(journal(), whole) << fault;
+    for (const auto& entry : fs::directory_iterator(results_folder())) {
+      EXPECT_NE(entry.path().extension(), ".tmp") << fault;
+    }
+  }
+  EXPECT_EQ(call(kFaulty, {"report", results_folder()}), 0) << err();
+  EXPECT_TRUE(fs::exists(folder_ / "results" / "report.html"));
 }
 
 TEST_F(InjectedFaults, OfShortAndInterruptedWritesLeaveNoTrace) {
