@@ -168,7 +168,7 @@ const SharedInputs& Measuring::inputs_of(const Cell& cell) {
   const Clock::time_point begin = Clock::now();
   const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const auto made =
-      inputs_.emplace(text, SharedInputs(make_inputs(cell.input, cell.problem, threads)));
+      inputs_.emplace(text, SharedInputs(make_inputs(cell.input, cell.problem, threads, &stop_)));
   spent_.inputs += seconds_since(begin);
   return made.first->second;
 }
@@ -204,7 +204,12 @@ WorkerOutcome Measuring::run_pass(const Cell& cell, Pass pass) {
 json Measuring::measure_in_worker(const Cell& cell, Pass pass, Index round) {
   const double inputs_before = spent_.inputs;
   const Clock::time_point begin = Clock::now();
-  const WorkerOutcome outcome = run_pass(cell, pass);
+  WorkerOutcome outcome;
+  try {
+    outcome = run_pass(cell, pass);
+  } catch (const StoppedError&) {
+    return nullptr;
+  }
   // Without the inputs that had to be made for it: they are no time of this cell.
   const double wall = seconds_since(begin) - (spent_.inputs - inputs_before);
   ++workers_;

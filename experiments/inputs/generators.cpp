@@ -38,14 +38,23 @@ Tensor draw(Index batch, Index heads, const Tokens& tokens, Index dim, DType dty
 }
 
 InputTensors draw_all(const InputSource& source, const Problem& p, const Tokens& queries,
-                      const Tokens& keys, ThreadArena& arena) {
+                      const Tokens& keys, ThreadArena& arena,
+                      const std::atomic<int>* stop = nullptr) {
+  const auto rows_of = [&](auto row_of) -> RowMaker {
+    return [&source, stop, row_of](Index b, Index head, Index token, std::span<double> row) {
+      if (stop != nullptr && stop->load(std::memory_order_relaxed) != 0) {
+        throw StoppedError("stopped while inputs were being made");
+      }
+      (source.*row_of)(b, head, token, row);
+    };
+  };
   InputTensors inputs;
-  inputs.queries = draw(p.batch, p.num_heads, queries, p.head_dim, p.dtype, arena,
-                        std::bind_front(&InputSource::query, &source));
-  inputs.keys = draw(p.batch, p.num_kv_heads, keys, p.head_dim, p.dtype, arena,
-                     std::bind_front(&InputSource::key, &source));
+  inputs.queries =
+      draw(p.batch, p.num_heads, queries, p.head_dim, p.dtype, arena, rows_of(&InputSource::query));
+  inputs.keys =
+      draw(p.batch, p.num_kv_heads, keys, p.head_dim, p.dtype, arena, rows_of(&InputSource::key));
   inputs.values = draw(p.batch, p.num_kv_heads, keys, p.value_dim, p.dtype, arena,
-                       std::bind_front(&InputSource::value, &source));
+                       rows_of(&InputSource::value));
   return inputs;
 }
 
@@ -122,10 +131,11 @@ std::optional<InputTarget> target_of(const InputSpec& spec, const Problem& p) {
   return generator.target(Options(generator.options, spec.options), p);
 }
 
-InputTensors make_inputs(const InputSpec& spec, const Problem& p, int threads) {
+InputTensors make_inputs(const InputSpec& spec, const Problem& p, int threads,
+                         const std::atomic<int>* stop) {
   if (const auto source = source_of(spec, p)) {
     ThreadArena arena(threads);
-    return draw_all(*source, p, {{0, p.query_len}}, {{0, p.key_len}}, arena);
+    return draw_all(*source, p, {{0, p.query_len}}, {{0, p.key_len}}, arena, stop);
   }
   Trace trace = read_trace(spec.path, spec.layer);
   cut(trace.queries, p.query_len, "queries");

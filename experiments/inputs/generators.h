@@ -1,8 +1,10 @@
 #pragma once
 
+#include <atomic>
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "core/tensor.h"
 #include "experiments/cell.h"
 #include "experiments/inputs/generator.h"
@@ -22,11 +24,19 @@ struct InputTensors {
 InputSpec generated_input(std::string_view generator,
                           const std::vector<std::pair<std::string, std::string>>& given = {});
 
+/// Thrown instead of inputs by who was told to stop.
+class StoppedError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Makes the inputs of a Problem: of a generator by drawing every row (the same bits for any number
 /// of threads), of a trace the first query_len and key_len tokens of the file's layer. Throws as
-/// make_source and read_trace do, and ShapeError when the trace does not fit the Problem. Memory
-/// beside the tensors: a row per thread.
-InputTensors make_inputs(const InputSpec& spec, const Problem& problem, int threads = 1);
+/// make_source and read_trace do, ShapeError when the trace does not fit the Problem, and
+/// StoppedError within a row of `stop` becoming other than 0. Memory beside the tensors: a row per
+/// thread.
+InputTensors make_inputs(const InputSpec& spec, const Problem& problem, int threads = 1,
+                         const std::atomic<int>* stop = nullptr);
 
 /// The same of some tokens alone, in their order: what one of many ranks holds. Of a trace nothing
 /// else is read. Memory beside the tensors: a row per thread.

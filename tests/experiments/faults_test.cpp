@@ -99,6 +99,24 @@ TEST_F(InjectedFaults, OfTheDiskUnderTheResultsFilesLoseNothing) {
   EXPECT_TRUE(fs::exists(folder_ / "results" / "report.html"));
 }
 
+// A worker would get its inputs by memfd_create, where this one would be killed.
+TEST_F(InjectedFaults, AreNotReachedWhenCtrlCIsTypedWhileInputsAreMade) {
+  const fs::path config = write_config(
+      "[zero]", "measure: {rounds: 1, error: false, memory: false, patterns: false}", "[4000000]");
+  const pid_t run =
+      start(kFaulty,
+            run_of(config, {"--set", "problem.head_dim=64", "--set", "problem.dtype=bfloat16",
+                            "--set", "limits.memory=64GiB"}),
+            {{"LD_PRELOAD", LONGATTN_FAULTS}, {"LONGATTN_FAULT", "unmade 0"}});
+  ASSERT_TRUE(eventually([&] { return err().find("making inputs") != std::string::npos; }));
+  kill(run, SIGINT);
+  EXPECT_EQ(finish(run), 130) << err();
+  EXPECT_NE(err().find("interrupted after 0 of 1 measurements"), std::string::npos) << err();
+  EXPECT_NE(journal().find(R"("status":"interrupted")"), std::string::npos);
+  EXPECT_EQ(results().at("zero").status, Status::skipped);
+  EXPECT_TRUE(fs::exists(folder_ / "results" / "report.html"));
+}
+
 TEST_F(InjectedFaults, OfShortAndInterruptedWritesLeaveNoTrace) {
   const fs::path config = small_config();
   EXPECT_EQ(call_with_fault("pieces 0", run_of(config, {"--no-report"})), 1) << err();
