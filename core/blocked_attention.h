@@ -14,9 +14,9 @@ namespace longattn {
 /// Per query block: queries are scaled by scale * log2 e and packed in strips; each source is cut
 /// into tiles of key_block keys; per tile, scores by register tiles, 2^(s - m) in place,
 /// accumulator rescaled only where the maximum moved, then the product with the values. Per strip
-/// of 12 or 16 queries only the columns that one of them may see are computed. Contiguous sources share
-/// packed keys, of few kv heads at a time; strided and listed ones are gathered per tile. Values
-/// that a query may not see never reach its output, not even as 0 * NaN.
+/// of 12 or 16 queries only the columns that one of them may see are computed. Contiguous sources
+/// share packed keys, of few kv heads at a time; strided and listed ones are gathered per tile.
+/// Values that a query may not see never reach its output, not even as 0 * NaN.
 ///
 /// Queries that stand in no block of the schedule are left untouched. Where few query blocks exist
 /// their keys are split at fixed places and the parts merged in fixed order: the cut depends on the
