@@ -86,13 +86,15 @@ std::int32_t cross_polytope(Index depth, const float* vector, const float* direc
   return static_cast<std::int32_t>(down > up ? half + down_at : up_at);
 }
 
-float cross_polytope_uncertainty(Index depth, float squares, double longest) {
+// sqrt(x + y) <= sqrt(x) + sqrt(y) makes it one step a vector.
+CrossPolytopeUncertainty::CrossPolytopeUncertainty(Index depth, double longest)
+    : per_norm_(std::numeric_limits<float>::infinity()), least_(per_norm_) {
   const auto n = static_cast<double>(depth);
-  const double norm = std::sqrt(static_cast<double>(squares) * (1 + n * 0x1p-23) + n * 0x1p-149);
-  const double bound = n * 0x1p-24 / (1 - n * 0x1p-24) * norm * longest + n * 0x1p-149;
+  if (n >= 0x1p20) return;  // nothing is decided
+  const double of_product = 2 * longest * n * 0x1p-24 / (1 - n * 0x1p-24);
   // The rest is for the roundings of the difference of two products, of this one, and of double.
-  return n < 0x1p20 ? static_cast<float>(2 * (1 + 0x1p-10) * bound)
-                    : std::numeric_limits<float>::infinity();
+  per_norm_ = static_cast<float>((1 + 0x1p-10) * of_product * std::sqrt(1 + n * 0x1p-23));
+  least_ = static_cast<float>(2 * (of_product * std::sqrt(n * 0x1p-149) + n * 0x1p-148));
 }
 
 }  // namespace longattn

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <span>
 
@@ -31,12 +32,19 @@ inline DecideCrossPolytope decide_cross_polytope() {
   return available_decide_cross_polytopes().front();
 }
 
-/// The uncertainty of a vector that makes what is decided right. A sum of n = depth float32
-/// products, with fused multiply-add or without, is off by at most n u / (1 - n u) |x||r|, u =
-/// 2^-24 (Higham, section 3.1), twice that between two of them, and n 2^-149 each where it
-/// underflows; the hash's own sums are off by 2^-29 of that. `squares`: the float32 sum of squares
-/// of the vector, of which n 2^-149 may be lost too. `longest`: at least the norm of every
-/// direction.
-float cross_polytope_uncertainty(Index depth, float squares, double longest);
+/// The uncertainty of a vector that makes what is decided right, from the float32 sum of squares of
+/// its elements. A sum of n = depth float32 products, with fused multiply-add or without, is off by
+/// at most n u / (1 - n u) |x||r|, u = 2^-24 (Higham, section 3.1), twice that between two of them,
+/// and n 2^-149 each where it underflows; the hash's own sums are off by 2^-29 of that. The sum of
+/// squares is off by as much: |x| <= sqrt(squares (1 + 2 n u) + n 2^-149).
+class CrossPolytopeUncertainty {
+ public:
+  /// `longest`: at least the norm of every direction.
+  CrossPolytopeUncertainty(Index depth, double longest);
+  float operator()(float squares) const { return per_norm_ * std::sqrt(squares) + least_; }
+
+ private:
+  float per_norm_, least_;
+};
 
 }  // namespace longattn

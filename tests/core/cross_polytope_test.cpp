@@ -56,11 +56,12 @@ std::vector<std::int32_t> decided(DecideCrossPolytope decide,
     }
     longest = std::max(longest, std::sqrt(square) * (1 + 0x1p-40));
   }
+  const CrossPolytopeUncertainty of_squares(static_cast<Index>(depth), longest);
   std::vector<float> products(half * kHashVectors), uncertainty;
   for (size_t n = 0; n < kHashVectors; ++n) {
     float squares = 0;
     for (float x : vectors[n]) squares += x * x;
-    uncertainty.push_back(cross_polytope_uncertainty(static_cast<Index>(depth), squares, longest));
+    uncertainty.push_back(of_squares(squares));
     for (size_t c = 0; c < half; ++c) {
       float sum = 0;
       for (size_t k = 0; k < depth; ++k) {

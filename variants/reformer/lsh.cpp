@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/cross_polytope.h"
+#include "core/fetch.h"
 #include "core/kernels.h"
 #include "core/random.h"
 
@@ -188,10 +189,14 @@ void LshHash::buckets(const ConstTensorView& rows, Index b, Index head, Index ro
           row_floats(rows, b, head, first + begin + n, copies + n * head_dim_);
     }
     kernel.pack_panel(vectors.data(), here, head_dim_, panel);
+    // The next vectors, which the next task begins with if this one is at its end.
+    const Index next = first + begin + here;
+    kernels::Ahead coming =
+        rows_ahead(rows, b, head, next, 1, std::min(kHashVectors, rows.len() - next));
     for (Index n = 0; n < directions(); n += kStrip) {
       kernel.float32.scores(std::min(kStrip, directions() - n), head_dim_, strips + n * head_dim_,
                             panel, {0, kHashVectors}, products + n * kHashVectors, kHashVectors,
-                            false, nullptr);
+                            false, &coming);
     }
     find_uncertainties(panel, uncertainty);
     for (Index round = 0; round < rounds_; ++round) {
@@ -215,13 +220,16 @@ void LshHash::buckets(const ConstTensorView& rows, Index b, Index head, Index ro
 }
 
 void LshHash::find_uncertainties(const float* panel, float* uncertainty) const {
-  std::fill_n(uncertainty, kHashVectors, 0.0f);
-  for (Index k = 0; k < head_dim_; ++k) {
-    const float* row = panel + k * kHashVectors;
-    for (Index n = 0; n < kHashVectors; ++n) uncertainty[n] += row[n] * row[n];
-  }
-  for (Index n = 0; n < kHashVectors; ++n) {
-    uncertainty[n] = cross_polytope_uncertainty(head_dim_, uncertainty[n], longest_);
+  constexpr size_t kTogether = 16;  // sums that stay in registers
+  static_assert(kHashVectors % kTogether == 0);
+  const CrossPolytopeUncertainty of_squares(head_dim_, longest_);
+  for (Index first = 0; first < kHashVectors; first += kTogether) {
+    std::array<float, kTogether> squares{};
+    for (Index k = 0; k < head_dim_; ++k) {
+      const float* row = panel + k * kHashVectors + first;
+      for (size_t n = 0; n < kTogether; ++n) squares[n] += row[n] * row[n];
+    }
+    for (size_t n = 0; n < kTogether; ++n) *uncertainty++ = of_squares(squares[n]);
   }
 }
 
