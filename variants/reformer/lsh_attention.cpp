@@ -24,6 +24,7 @@ using kernels::round_up;
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 constexpr Index kQueryBlock = 16 * kStrip;  // neighbours see the same keys
 constexpr Index kBlocksPerTask = 6;         // which gather the keys at its ends alone
+constexpr Index kPanelsOfStrip = 3;         // that a strip sees at least, mostly
 constexpr Index kScoreStride = kernels::kScoreStride;
 static_assert(kLshTile <= kScoreStride);
 
@@ -121,7 +122,8 @@ class Run {
     last_ = last;
     fetched_ = 0;
     const Index places = std::min<Index>(coming.places[0].end - coming.places[0].begin, kLshTile);
-    fetch_at_once_ = (coming.count + places) * kStrip / (4 * kQueryBlock) + 1;
+    const Index times = kQueryBlock / kStrip * (kPanelsOfStrip + 1 + value_columns_ / kPanel);
+    fetch_at_once_ = (coming.count + places) / times + 1;
   }
 
   Block block_at(const Queries& of, Index first) const {
@@ -202,7 +204,7 @@ class Run {
     for (; fetched_ < std::min(end, coming_.count); ++fetched_) {
       fetch(inputs_.queries.row(0, coming_.head, queries[fetched_]), query_bytes_);
       fetch(outputs_.output.row(0, coming_.head, queries[fetched_]), 4 * p_.value_dim);
-      fetch(rounds_.query_tags(coming_.head, queries[fetched_]), 1);
+      if (round_ > 0) fetch(rounds_.query_tags(coming_.head, queries[fetched_]), 1);
       const Index after = fetched_ + coming_.count;  // one of the block after
       if (coming_.first + after < last_) fetch(rounds_.seen(coming_.head, queries[after]), 1);
     }
@@ -210,6 +212,7 @@ class Run {
       const Index key = order_[first + fetched_ - coming_.count];
       fetch(inputs_.keys.row(0, 0, key), key_bytes_);
       fetch(inputs_.values.row(0, 0, key), value_bytes_);
+      if (round_ == 0) continue;  // nothing was met before
       fetch(rounds_.key_tags(key), 1);
       fetch(rounds_.places(key), 1);
     }
@@ -250,10 +253,13 @@ class Run {
       float* own = accumulator + r * value_columns_;
       k_.scale(own, value_columns_, correction[r], own);
     }
-    k_.float32.accumulate(rows, used.end - used.begin, scores + used.begin, kScoreStride,
-                          gathered_.values() + used.begin * value_columns_, value_columns_,
-                          value_columns_, accumulator, value_columns_);
-    fetch_coming();
+    const float* values = gathered_.values() + used.begin * value_columns_;
+    for (Index c = 0; c < value_columns_; c += kPanel) {
+      k_.float32.accumulate(rows, used.end - used.begin, scores + used.begin, kScoreStride,
+                            values + c, value_columns_, std::min(kPanel, value_columns_ - c),
+                            accumulator + c, value_columns_);
+      fetch_coming();
+    }
     gathered_.add_odd_values(rows, used, scores, accumulator);
   }
 

@@ -59,9 +59,11 @@ const float* LshGathered::floats(const ConstTensorView& view, Index head, Index 
 
 // The last panel is gathered whole, so that none is packed twice.
 void LshGathered::gather(Index begin, Index end) {
-  if (begin < begin_ || begin > end_ || end > begin_ + kLshTile) {
+  if (begin < begin_ || begin > end_) {
     begin_ = end_ = begin / kPanel * kPanel;
     odd_ = 0;
+  } else if (end > begin_ + kLshTile) {
+    forget_columns((begin - begin_) / kPanel * kPanel);
   }
   const Index keys = rounds_.keys();
   for (; end_ < end; end_ = std::min(end_ + kPanel, keys)) {
@@ -69,23 +71,56 @@ void LshGathered::gather(Index begin, Index end) {
     const float* rows[kPanel];
     for (Index n = 0; n < count; ++n) rows[n] = floats(inputs_.keys, 0, order_[end_ + n], n);
     k_.pack_panel(rows, count, p_.head_dim, buffers_.keys.data() + column * p_.head_dim);
-    for (Index n = 0; n < count; ++n) gather_value(order_[end_ + n], column + n);
+    gather_values(column, count);
+    for (Index earlier = 0; earlier < round_; ++earlier) {
+      for (Index n = 0; n < count; ++n) {
+        const Index key = order_[end_ + n], at = earlier * kLshTile + column + n;
+        buffers_.tags[at] = rounds_.key_tags(key)[earlier];
+        buffers_.places[at] = rounds_.places(key)[earlier];
+      }
+    }
   }
 }
 
-void LshGathered::gather_value(Index key, Index column) {
-  float* value = buffers_.values.data() + column * value_columns_;
-  k_.to_float(inputs_.values.dtype, inputs_.values.row(0, 0, key), p_.value_dim, value);
-  std::fill(value + p_.value_dim, value + value_columns_, 0.0f);
-  const std::uint8_t* tags = rounds_.key_tags(key);
-  const std::int32_t* places = rounds_.places(key);
-  for (Index n = 0; n < round_; ++n) {
-    buffers_.tags[n * kLshTile + column] = tags[n];
-    buffers_.places[n * kLshTile + column] = places[n];
+// Moves what is gathered to the front, over the first `count` columns: cheaper than to gather again
+// what the next block shares with this one.
+void LshGathered::forget_columns(Index count) {
+  const Index left = end_ - begin_ - count;
+  const auto move = [&](auto numbers, Index first, Index of_column, Index columns) {
+    const auto from = numbers.begin() + first + count * of_column;
+    std::copy(from, from + columns * of_column, numbers.begin() + first);
+  };
+  move(buffers_.keys, 0, p_.head_dim, kernels::round_up(left, kPanel));
+  move(buffers_.values, 0, value_columns_, left);
+  for (Index earlier = 0; earlier < round_; ++earlier) {
+    move(buffers_.tags, earlier * kLshTile, 1, left);
+    move(buffers_.places, earlier * kLshTile, 1, left);
   }
-  if (k_.all_finite(value, p_.value_dim)) return;
-  buffers_.odd_columns[odd_++] = column;
-  for (Index c = 0; c < p_.value_dim; ++c) value[c] = std::isfinite(value[c]) ? value[c] : 0;
+  Index kept = 0;
+  for (Index n = 0; n < odd_; ++n) {
+    const Index column = buffers_.odd_columns[n];
+    if (column >= count) buffers_.odd_columns[kept++] = column - count;
+  }
+  odd_ = kept;
+  begin_ += count;
+}
+
+// Those of places end_, ... to columns column, ...
+void LshGathered::gather_values(Index column, Index count) {
+  float* const values = buffers_.values.data() + column * value_columns_;
+  for (Index n = 0; n < count; ++n) {
+    float* value = values + n * value_columns_;
+    k_.to_float(inputs_.values.dtype, inputs_.values.row(0, 0, order_[end_ + n]), p_.value_dim,
+                value);
+    std::fill(value + p_.value_dim, value + value_columns_, 0.0f);
+  }
+  if (k_.all_finite(values, count * value_columns_)) return;
+  for (Index n = 0; n < count; ++n) {
+    float* value = values + n * value_columns_;
+    if (k_.all_finite(value, p_.value_dim)) continue;
+    buffers_.odd_columns[odd_++] = column + n;
+    for (Index c = 0; c < p_.value_dim; ++c) value[c] = std::isfinite(value[c]) ? value[c] : 0;
+  }
 }
 
 // Few keys have the query's tag of an earlier round, so that most are done with in one search.

@@ -61,7 +61,8 @@ class LshGathered {
   const float* floats(const ConstTensorView& view, Index head, Index row, Index slot);
 
  private:
-  void gather_value(Index key, Index column);
+  void forget_columns(Index count);
+  void gather_values(Index column, Index count);
 
   const Problem& p_;
   const LshRounds& rounds_;
