@@ -22,9 +22,9 @@ using kernels::kStrip;
 using kernels::round_up;
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
-constexpr Index kQueryBlock = 16 * kStrip;  // neighbours see the same keys
-constexpr Index kBlocksPerTask = 6;         // which gather the keys at its ends alone
-constexpr Index kPanelsOfStrip = 3;         // that a strip sees at least, mostly
+constexpr Index kQueryBlock = 8 * kStrip;  // neighbours see the same keys
+constexpr Index kBlocksPerTask = 12;       // which gather the keys at its ends alone
+constexpr Index kPanelsOfStrip = 3;        // that a strip sees at least, mostly
 constexpr Index kScoreStride = kernels::kScoreStride;
 static_assert(kLshTile <= kScoreStride);
 
