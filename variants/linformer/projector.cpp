@@ -54,6 +54,15 @@ void Projector::pack(const Inputs& inputs, const Head& at, Index first, Index co
   }
 }
 
+// Keys [first, first + count) of rows row, ... of E, which the product of its first panel reads.
+kernels::Ahead Projector::strip_ahead(Index head, Index row, Index first, Index count) const {
+  if (count == 0) return {};
+  kernels::Ahead strip;
+  strip.line = reinterpret_cast<const char*>(projections_.strip(side_of(0), head, row, first));
+  strip.lines = projections_.strip_rows(row) * count * byte_size(DType::float32) / strip.kLine;
+  return strip;
+}
+
 void Projector::multiply(const Inputs& inputs, float* projected, Context& context) const {
   const Workspace::Scope scope(context.workspace());
   const std::span<float> panels =
@@ -78,13 +87,17 @@ void Projector::multiply(const Inputs& inputs, float* projected, Context& contex
       kernels::Ahead values =
           rows_ahead(inputs.values, at.batch_entry, at.kv_head, next, 1, coming);
       for (Index row = begin; row < end; row += kStrip) {
+        // The last panel brings the next strip of E, the others what is to be packed next.
+        const bool last = row + kStrip >= end;
+        kernels::Ahead strip = strip_ahead(at.head, last ? begin : row + kStrip,
+                                           last ? next : first, last ? coming : count);
         for (Index column = 0; column < width(); column += kPanel) {
-          const bool of_keys = column < value_column();
-          kernels::best().float32.scores(
-              projections_.strip_rows(row), count,
-              projections_.strip(of_keys ? Side::keys : Side::values, at.head, row, first), own,
-              {column, column + kPanel}, rows + row * width(), width(), first > 0,
-              of_keys ? &keys : &values);
+          kernels::Ahead* inputs_ahead = keys.lines > 0 ? &keys : &values;
+          kernels::best().float32.scores(projections_.strip_rows(row), count,
+                                         projections_.strip(side_of(column), at.head, row, first),
+                                         own, {column, column + kPanel}, rows + row * width(),
+                                         width(), first > 0,
+                                         column + kPanel < width() ? inputs_ahead : &strip);
         }
       }
     }

@@ -31,6 +31,8 @@ class Projector {
   };
   static Index padded(Index dim) { return kernels::round_up(dim, kernels::kPanel); }
   Head head_at(Index n) const;  // n-th projected head over all batch entries
+  Side side_of(Index column) const { return column < value_column() ? Side::keys : Side::values; }
+  kernels::Ahead strip_ahead(Index head, Index row, Index first, Index count) const;
   void multiply(const Inputs& inputs, float* projected, Context& context) const;
   void pool(const Inputs& inputs, float* projected, Context& context) const;
   void pack(const Inputs& inputs, const Head& at, Index first, Index count, float* panels) const;
