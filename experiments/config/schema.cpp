@@ -195,22 +195,60 @@ json schema_of_inputs() {
   return {{"type", "array"}, {"minItems", 1}, {"items", input}};
 }
 
+// A file that extends another one takes a key of it away by giving it nothing (~): in maps, which
+// are merged; lists are replaced.
+json or_nothing(const json& map) {
+  json out = map;
+  for (auto& [name, value] : out["properties"].items()) {
+    json inner = std::move(value);
+    value = json::object();
+    for (const char* annotation : {"description", "default"}) {
+      if (!inner.contains(annotation)) continue;
+      value[annotation] = std::move(inner[annotation]);
+      inner.erase(annotation);
+    }
+    value["anyOf"] = {std::move(inner), {{"type", "null"}}};
+  }
+  return out;
+}
+
+// What a map without nothing in it meets besides.
+json something_of(const json& map) {
+  json properties = json::object();
+  for (const auto& [name, value] : map["properties"].items()) {
+    properties[name] = {{"not", {{"type", "null"}}}};
+  }
+  return {{"properties", properties}};
+}
+
 }  // namespace
 
 json config_schema(std::span<const Variant* const> variants) {
-  json out = schema_of(config_keys());
+  const json all = schema_of(config_keys());
+  json out = or_nothing(all);
+  // Without these there is no experiment.
+  for (const char* name : {"extends", "longattn", "name", "inputs", "variants"}) {
+    out["properties"][name] = all["properties"][name];
+  }
   out["$schema"] = "https://json-schema.org/draft/2020-12/schema";
   out["title"] = "An experiment of longattn";
   // What a file does not say itself may be said in the file that it extends.
-  out["anyOf"] = {{{"required", {"longattn", "name", "inputs", "variants"}}},
-                  {{"required", {"extends"}}}};
-  out["$defs"] = {
-      {"inputs", schema_of_inputs()},
-      {"problem", schema_of(problem_keys())},
-      {"variants", schema_of_variants(variants)},
-      {"measure", schema_of(measure_keys())},
-      {"limits", schema_of(limits_keys())},
-      {"clusters", {{"type", "array"}, {"minItems", 1}, {"items", schema_of(cluster_keys())}}}};
+  json alone = something_of(all);
+  alone["required"] = {"longattn", "name", "inputs", "variants"};
+  json maps = json::object();
+  for (const auto& [name, section] : {std::pair("problem", &problem_keys()),
+                                      {"measure", &measure_keys()},
+                                      {"limits", &limits_keys()}}) {
+    const json map = schema_of(*section);
+    alone["properties"][name].update(something_of(map));
+    maps[name] = or_nothing(map);
+  }
+  out["anyOf"] = {alone, {{"required", {"extends"}}}};
+  out["$defs"] = maps;
+  out["$defs"].update(
+      {{"inputs", schema_of_inputs()},
+       {"variants", schema_of_variants(variants)},
+       {"clusters", {{"type", "array"}, {"minItems", 1}, {"items", schema_of(cluster_keys())}}}});
   for (const Generator* generator : generators()) {
     json& map = out["$defs"][std::string(generator->name)];
     map = map_of(schema_of(generator->options), true);

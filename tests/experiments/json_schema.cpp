@@ -20,7 +20,8 @@ bool has_type(const json& value, const std::string& type) {
                   : value.is_array()   ? "array"
                   : value.is_string()  ? "string"
                   : value.is_boolean() ? "boolean"
-                                       : "null");
+                  : value.is_null()    ? "null"
+                                       : "");
 }
 
 class Checker {

@@ -154,6 +154,34 @@ TEST(Schema, TakesWhatTheReaderTakes) {
   }
 }
 
+// Nothing (~) takes a key away from the file that is extended, and means nothing elsewhere.
+TEST(Schema, TakesNothingForAKeyWhereAnotherFileIsExtended) {
+  const TemporaryFolder folder;
+  folder.file("base.yaml",
+              with_gaussian("where: length > 1\nmeasure: {rounds: 3}\nlimits: {time: 2m}"));
+  folder.file("swept.yaml", with_problem("sweep: {causal: [false, true], dtype: [float32]}"));
+  for (const std::string& text :
+       {std::string("extends: base.yaml\nwhere: ~"), std::string("extends: base.yaml\nlimits: ~"),
+        std::string("extends: base.yaml\nmeasure: {rounds: ~, time: false}"),
+        std::string("extends: swept.yaml\nproblem: {sweep: ~}")}) {
+    EXPECT_EQ(complaint(folder, text), "") << text;
+    EXPECT_THAT(complaints(tiny_variants(), text), IsEmpty()) << text;
+  }
+  for (const std::string& text :
+       {with_gaussian("where: ~"), with_gaussian("measure: {rounds: ~}"),
+        with_gaussian("measure: ~"), with_gaussian("limits: {time: ~}"), with_problem("dtype: ~"),
+        with_problem("sweep: ~"), with_problem("sweep: {causal: ~}"),
+        config("inputs: [gaussian: ~]\nproblem: {lengths: 8}"),
+        with_variants("[tiny: {window: ~}]"), with_gaussian("extends: ~"),
+        std::string("extends: base.yaml\nvariants: [tiny: {window: ~}]"),
+        std::string("extends: base.yaml\nproblem: {dtype: []}"),
+        std::string("extends: base.yaml\nname: ~"),
+        std::string("extends: swept.yaml\nproblem: {sweep: {causal: ~}}")}) {
+    EXPECT_NE(complaint(folder, text), "") << text;
+    EXPECT_THAT(complaints(tiny_variants(), text), Not(IsEmpty())) << text;
+  }
+}
+
 TEST(Schema, RefusesWhatTheReaderRefuses) {
   const TemporaryFolder folder;
   for (const std::string& text : {
