@@ -31,6 +31,7 @@ struct Outputs {
 /// Predicted cost of one forward pass. For patterns that depend on the content, an upper bound.
 struct Cost {
   double flops = 0;            ///< of the matrix products: 2 per multiply-add
+  double double_flops = 0;     ///< of these: in double precision, as definitions are calculated
   double scored_pairs = 0;     ///< (query, key) pairs that get a score, over all heads and batch
   double bytes_moved = 0;      ///< least traffic: inputs read once, outputs written once, scratch
   double workspace_bytes = 0;  ///< most that Workspace::peak_bytes can reach

@@ -31,8 +31,11 @@ CellForecast forecast_cell(const Experiment& experiment, const PlannedCell& plan
   const Problem& p = planned.cell.problem;
   const Calibration::Ceilings& ceilings = calibration.of(planned.cell.threads);
   CellForecast cell;
-  cell.pass = std::max(planned.cost->flops / ceilings.flops_per_s,
-                       planned.cost->bytes_moved / ceilings.bytes_per_s);
+  const Cost& cost = *planned.cost;
+  const double judged_per_s = calibration.judged_per_s * planned.cell.threads;
+  cell.pass = std::max((cost.flops - cost.double_flops) / ceilings.flops_per_s,
+                       cost.bytes_moved / ceilings.bytes_per_s) +
+              cost.double_flops / (2 * judged_per_s);
   const auto limited = [&](double seconds) {
     if (seconds > experiment.limits.time_s) cell.over_limit = true;
     return std::min(seconds, experiment.limits.time_s);
@@ -43,9 +46,7 @@ CellForecast forecast_cell(const Experiment& experiment, const PlannedCell& plan
                                  real(p.batch * p.num_heads) * real(p.query_len));
     const double definitions = 2 + (planned.options.has("seed") ? real(measure.seeds) : 1);
     const double elements = rows * real(p.key_len) * real(p.head_dim + p.value_dim);
-    cell.error =
-        limited(calibration.start_s + cell.pass +
-                definitions * elements / (calibration.judged_per_s * planned.cell.threads));
+    cell.error = limited(calibration.start_s + cell.pass + definitions * elements / judged_per_s);
   }
   if (measure.memory) cell.memory = limited(calibration.start_s + cell.pass);
   if (measure.time) {

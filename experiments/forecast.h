@@ -28,7 +28,8 @@ struct Forecast {
 
 /// Predicts, from a variant's declared cost and the machine's ceilings:
 ///
-///   pass   = max(flops / multiply-add rate, bytes moved / memory bandwidth)
+///   pass   = max(float32 flops / multiply-add rate, bytes moved / memory bandwidth)
+///            + double-precision flops / (2 judging rate)
 ///   error  = start + pass + rows * key_len * (head_dim + value_dim) * definitions / judging rate,
 ///            definitions being full attention's, its float32 version, and the variant's own (one a
 ///            seed, if it has seeds)
@@ -36,9 +37,11 @@ struct Forecast {
 ///   time   = rounds * (start + pass + what the search for a number of passes takes that lasts at
 ///            least min_time)
 ///
-/// each measurement cut at limits.time. What is not modelled comes on top: exponentials, short
-/// rows, pictures, the report. A pass may also be faster than its ceilings: bfloat16 products where
-/// the processor has them, and inputs that stay in the caches.
+/// each measurement cut at limits.time; the judging rate is of multiply-adds in double precision.
+/// What is not modelled comes on top: exponentials, short rows, what a definition prepares (as
+/// low_rank_oracle's its decomposition: about a pass more), pictures, the report. A pass may also
+/// be faster than its ceilings: bfloat16 products where the processor has them, and inputs that
+/// stay in the caches.
 Forecast forecast(const Experiment& experiment, const std::vector<PlannedCell>& plan,
                   const Calibration& calibration);
 

@@ -48,6 +48,7 @@ class LowRank final : public Attention {
       if (rank_of(b) > 0) cost.flops += heads * leading_flops(p.query_len, keys, rank_of(b));
       cost.workspace_bytes = std::max(cost.workspace_bytes, static_cast<double>(bytes(b)));
     }
+    cost.double_flops = cost.flops;
     return cost;
   }
   bool has_logsumexp() const override { return false; }

@@ -117,7 +117,8 @@ class TopkOracle final : public ListedAttention {
     Cost cost =
         listed_cost(std::min(seen, rows * static_cast<double>(chooser_.max_keys())), threads);
     cost.scored_pairs = seen;
-    cost.flops += 2 * seen * static_cast<double>(p.head_dim);
+    cost.double_flops = 2 * seen * static_cast<double>(p.head_dim);  // of the choice
+    cost.flops += cost.double_flops;
     return cost;
   }
 

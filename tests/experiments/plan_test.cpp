@@ -250,6 +250,35 @@ TEST(Forecast, AddsUpWhatEveryMeasurementTakes) {
   EXPECT_DOUBLE_EQ(f.total_s, f.inputs_s + f.cells[0]->total() + f.cells[1]->total());
 }
 
+TEST(Forecast, WorkInDoublePrecisionGoesAtTheSpeedOfDefinitions) {
+  const TemporaryFolder folder;
+  const Experiment e =
+      read_text(folder,
+                "longattn: 1\nname: t\nthreads: [2]\ninputs: [gaussian: {}]\nvariants: [tiny]\n"
+                "problem: {lengths: [64], num_heads: 2, head_dim: 3}\n");
+  auto plan = make_plan(e);
+  plan.at(0).cost = Cost{.flops = 6400, .double_flops = 3200};
+  const Forecast f = forecast(e, plan, slow_machine());
+  // 32 float32 FLOP/s, and 100 multiply-adds in double on each of two threads.
+  EXPECT_DOUBLE_EQ(f.cells.at(0)->pass, 3200 / 32. + 3200 / (2 * 100. * 2));
+}
+
+// Their scores are double products, of all pairs; the decomposition is double altogether.
+TEST(Forecast, OfOraclesIsThatOfWorkInDoublePrecision) {
+  const TemporaryFolder folder;
+  const Experiment e =
+      read_experiment(folder.file("a.yaml",
+                                  "longattn: 1\nname: t\nthreads: [1]\ninputs: [gaussian: {}]\n"
+                                  "variants: [topk_oracle: {k: 4}, low_rank_oracle: {k: 4}, full]\n"
+                                  "problem: {lengths: [64], num_heads: 2, head_dim: 8}\n"),
+                      builtin_variants());
+  const auto plan = make_plan(e);
+  EXPECT_EQ(plan.at(0).cost->double_flops, 2 * 64 * 64 * 2 * 8);
+  EXPECT_LT(plan[0].cost->double_flops, plan[0].cost->flops);
+  EXPECT_EQ(plan.at(1).cost->double_flops, plan[1].cost->flops);
+  EXPECT_EQ(plan.at(2).cost->double_flops, 0);
+}
+
 TEST(Forecast, WhatIsNotMeasuredTakesNoTime) {
   const TemporaryFolder folder;
   const Experiment e = read_text(
