@@ -114,16 +114,13 @@ void print_machine(const Calibration& machine) {
              duration(machine.took_s));
 }
 
-void print_plan(const Outlook& outlook) {
+// Cells that are skipped, or all others, or both.
+void print_cells(const Outlook& outlook, bool skipped, bool others) {
   const auto& [experiment, plan, machine, forecast, clusters] = outlook;
-  const Totals totals = totals_of(outlook);
-  fmt::print("{}: {} cells ({} run, {} unsupported, {} skipped), {} timing rounds each\n",
-             experiment.name, plan.size(), totals.runs, totals.unsupported, totals.skipped,
-             experiment.measure.time ? experiment.measure.rounds : 0);
-  print_machine(machine);
   const std::vector<std::string> labels = labels_of(plan);
   std::string block;
   for (size_t n = 0; n < plan.size(); ++n) {
+    if (!(plan[n].skipped.empty() ? others : skipped)) continue;
     const Cell& cell = plan[n].cell;
     const std::string title = one_line(cell.input.label) + ": " + problem_text(cell);
     if (title != block) {
@@ -134,6 +131,16 @@ void print_plan(const Outlook& outlook) {
     }
     print_cell(plan[n], forecast.cells[n], experiment.limits, labels[n]);
   }
+}
+
+void print_plan(const Outlook& outlook) {
+  const auto& [experiment, plan, machine, forecast, clusters] = outlook;
+  const Totals totals = totals_of(outlook);
+  fmt::print("{}: {} cells ({} run, {} unsupported, {} skipped), {} timing rounds each\n",
+             experiment.name, plan.size(), totals.runs, totals.unsupported, totals.skipped,
+             experiment.measure.time ? experiment.measure.rounds : 0);
+  print_machine(machine);
+  print_cells(outlook, clusters.empty(), true);
   fmt::print(
       "\none pass over every cell that runs: {} GFLOP, {} scored pairs; most memory {} of {}\n",
       three_digits(totals.flops / 1e9), three_digits(totals.scored_pairs),
@@ -147,7 +154,11 @@ void print_plan(const Outlook& outlook) {
       parts += fmt::format("{}{} {}", parts.empty() ? ": " : ", ", what, long_time(seconds));
   }
   fmt::print("about {} in all{}\n", long_time(forecast.total_s), parts);
-  if (!clusters.empty()) fmt::print("\n{}", clusters_text(clusters));
+  if (clusters.empty()) return;
+  fmt::print("\n{}", clusters_text(clusters));
+  // What clusters are asked about is mostly too large for this machine.
+  if (totals.skipped > 0) fmt::print("\nskipped on this machine:\n");
+  print_cells(outlook, true, false);
 }
 
 json machine_json(const Calibration& machine) {
@@ -252,8 +263,8 @@ void add_plan(CLI::App& app, const Invocation& invocation, Action& chosen) {
       "that get a score, over all heads; workspace is the scratch memory of one forward pass, and\n"
       "tensors its inputs and output. For patterns that depend on the content these are upper\n"
       "bounds. `pass` is one forward pass at the machine's ceilings, of float32 arithmetic or of\n"
-      "memory traffic, whichever is slower; `in all` adds judging, the memory pass and the "
-      "rounds,\n"
+      "memory traffic, whichever is slower, and what a variant calculates in double precision at\n"
+      "the speed of definitions; `in all` adds judging, the memory pass and the rounds,\n"
       "with the start of a process for each. Most passes take somewhat longer; bfloat16 products,\n"
       "where the processor has them, and inputs that stay in its caches make some faster.\n\n"
       "Of `clusters` in the config: efficiency is the share of time in which ranks compute; "

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/io/file.h"
 #include "experiments/cluster_outlook.h"
+#include "tests/experiments/command_testing.h"
 #include "tests/experiments/config_testing.h"
 #include "variants/registry.h"
 
@@ -112,6 +113,21 @@ TEST(Clusters, ArePredictedByThePlanAlone) {
   EXPECT_THAT(text, HasSubstr("is communication-bound"));
   EXPECT_THAT(text, HasSubstr("Never measured: the rate of a rank"));
   EXPECT_EQ(clusters_json(outlooks)[2]["bound_by"], "exchange");
+}
+
+// They are what was asked; that the same does not fit into this machine comes behind them.
+TEST(Clusters, StandInThePlanBeforeWhatIsSkippedOnThisMachine) {
+  const TemporaryFolder folder;
+  const std::string config =
+      folder.file("a.yaml", with_clusters(std::string("- {label: c, ranks: [4], rate: 1e9, ") +
+                                          kNetwork + "}\nlimits: {memory: 1KiB}\n"));
+  const CommandResult plan = run_command({"plan", config});
+  EXPECT_EQ(plan.code, 0) << plan.err;
+  const size_t cluster = plan.out.find("on clusters, "), skipped = plan.out.find("limit 1.00 KiB");
+  ASSERT_NE(cluster, std::string::npos) << plan.out;
+  ASSERT_NE(skipped, std::string::npos) << plan.out;
+  EXPECT_LT(cluster, skipped);
+  EXPECT_LT(plan.out.find("1 skipped"), cluster);
 }
 
 TEST(Clusters, AreDrawnAsSvgAndPdfAndNothingElse) {
