@@ -7,10 +7,12 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/io/text.h"
 #include "core/random.h"
 #include "experiments/judge/errors.h"
 #include "experiments/measure/rank_worker.h"
 #include "experiments/measure/spent.h"
+#include "experiments/plan.h"
 #include "experiments/results.h"
 #include "experiments/serialize.h"
 
@@ -158,6 +160,17 @@ void Measuring::record(const json& entry) {
   history_.add(entry);
 }
 
+// A trace that is not what was planned: its figures would stand under the id of another cell.
+void Measuring::require_planned_content(const Cell& cell) const {
+  if (!cell.input.is_trace()) return;
+  const std::string now = content_hash(cell.input);
+  if (now == cell.input_hash) return;
+  throw DataError(
+      fmt::format("{}: the content is not what it was when this run began: its hash was {}, now it "
+                  "is {}. What was measured before is kept in {}; start a new run",
+                  printable(cell.input.path), cell.input_hash, now, printable(results_.folder)));
+}
+
 // Inputs are made when first needed and kept for the whole run.
 const SharedInputs& Measuring::inputs_of(const Cell& cell) {
   const std::string text = input_key(cell);
@@ -167,8 +180,10 @@ const SharedInputs& Measuring::inputs_of(const Cell& cell) {
       fmt::format("making inputs: {}, {} tokens", cell.input.label, cell.problem.key_len));
   const Clock::time_point begin = Clock::now();
   const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  const auto made =
-      inputs_.emplace(text, SharedInputs(make_inputs(cell.input, cell.problem, threads, &stop_)));
+  require_planned_content(cell);
+  SharedInputs shared(make_inputs(cell.input, cell.problem, threads, &stop_));
+  require_planned_content(cell);  // nor did it change while it was read
+  const auto made = inputs_.emplace(text, std::move(shared));
   spent_.inputs += seconds_since(begin);
   return made.first->second;
 }
@@ -192,6 +207,7 @@ WorkerOutcome Measuring::run_pass(const Cell& cell, Pass pass) {
       orders_.limits.memory_bytes + (judges ? judging_bytes(cell.problem, cell.threads) : 0),
       cell.threads};
   if (ranks > 0) {  // each makes its own inputs
+    require_planned_content(cell);
     request.memory_bytes = limits.memory_bytes;
     return run_ranks(to_text(request), launcher_of(orders_.launcher, ranks), limits, stop_);
   }

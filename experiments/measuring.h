@@ -82,6 +82,7 @@ class Measuring {
   Index open_steps() const;
   Index steps_after(size_t n, Pass pass) const;
   bool is_budget_spent(const std::string& id) const;
+  void require_planned_content(const Cell& cell) const;
   const SharedInputs& inputs_of(const Cell& cell);
   void record(const nlohmann::json& entry);
   WorkerOutcome run_pass(const Cell& cell, Pass pass);

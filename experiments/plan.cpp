@@ -113,6 +113,11 @@ PlannedCell plan_cell(const ProblemRequest& request, const VariantRequest& varia
 
 }  // namespace
 
+std::string content_hash(const InputSpec& input) {
+  std::map<std::string, std::string> files;
+  return input_hash(input, files);
+}
+
 void identify(Cell& cell, const VariantRequest& request, std::uint64_t seed,
               std::map<std::string, std::string>& files) {
   cell.input_hash = input_hash(cell.input, files);

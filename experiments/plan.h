@@ -30,6 +30,10 @@ struct PlannedCell {
   }
 };
 
+/// Of an input's content: the bytes of a trace as they are now, or what its generator is asked for.
+/// Throws IoError.
+std::string content_hash(const InputSpec& input);
+
 /// Sets what a cell is known by: the hash of its input's content, and its id, that of everything
 /// that determines its numbers. Files that have been read before are found in `files` (path to
 /// hash). Throws IoError.

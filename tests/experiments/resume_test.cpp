@@ -218,6 +218,32 @@ TEST_F(Resume, KnowsWhatTheCommandLineSet) {
   EXPECT_NE(err().find("+ seed: 2"), std::string::npos) << err();
 }
 
+// The first input keeps the run busy meanwhile.
+TEST_F(Resume, ATraceThatChangesBeforeItIsReadEndsTheRun) {
+  const fs::path trace = folder_ / "trace.safetensors";
+  fs::copy_file(LONGATTN_SOURCE_DIR "/configs/traces/kjv-2048.safetensors", trace);
+  const fs::path config = folder_ / "config.yaml";
+  std::ofstream(config)
+      << "longattn: 1\nname: test\nthreads: 1\n"
+         "inputs: [gaussian: {}, {trace: trace.safetensors, layer: 2}]\n"
+         "problem: {lengths: [40], num_heads: 4, num_kv_heads: 2, head_dim: 64}\n"
+         "variants: [hangs, zero]\nmeasure: {rounds: 1, error: false, patterns: false}\n"
+         "limits: {time: 3s}\n";
+  const pid_t run = start(kFaulty, run_of(config, {"--no-report"}));
+  ASSERT_TRUE(eventually([&] { return err().find("making inputs: gaussian") != err().npos; }));
+  std::fstream file(trace, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-1, std::ios::end);
+  file.put('\x42');
+  file.close();
+  EXPECT_EQ(finish(run), 65) << err();
+  EXPECT_NE(err().find("trace.safetensors: the content is not what it was when this run began"),
+            std::string::npos)
+      << err();
+  EXPECT_NE(err().find("kept in " + results_folder()), std::string::npos) << err();
+  EXPECT_NE(journal().find(R"("kind":"memory")"), std::string::npos) << "of the first input";
+  EXPECT_TRUE(journal().ends_with("\n"));
+}
+
 TEST_F(Resume, RefusesAnotherTraceUnderTheSameName) {
   const fs::path trace = folder_ / "trace.safetensors";
   fs::copy_file(LONGATTN_SOURCE_DIR "/configs/traces/kjv-2048.safetensors", trace);
