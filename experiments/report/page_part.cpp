@@ -13,7 +13,7 @@ namespace longattn {
 namespace {
 
 constexpr size_t kPageBlocks = 40;  // ten rows of each
-constexpr size_t kDrawnBlocks = 5;  // some 0.15 s and 15 KB a picture, up to seven pictures each
+constexpr size_t kDrawnBlocks = 5;  // some 20 KB and 0.05 s a picture, up to seven pictures each
 
 // `count` of so many, the first and the last among them, in equal steps.
 std::vector<size_t> spread_over(size_t size, size_t count) {
