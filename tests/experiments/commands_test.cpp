@@ -199,7 +199,8 @@ TEST(Configs, TheShippedOnesAreRead) {
     ++files;
     const Answer answer = longattn_with_tiny_variants({"plan", entry.path().string(), "--json"});
     ASSERT_EQ(answer.code, kExitOk) << answer.error;
-    for (const json& cell : json::parse(answer.out).at("cells")) {
+    const json plan = json::parse(answer.out);
+    for (const json& cell : plan.at("cells")) {
       const bool too_long = cell.at("variant") == "low_rank_oracle" &&
                             cell.at("problem").at("key_len").get<Index>() > 4096;
       EXPECT_EQ(cell.at("status") == "unsupported", too_long) << entry.path() << cell;

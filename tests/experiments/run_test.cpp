@@ -32,7 +32,10 @@ TEST_F(Run, TurnsEachFailureIntoARowAndGoesOn) {
       "[full, crashes, killed, hangs, greedy, nans, one_nan, wrong, throws, writes_inputs, "
       "writes_behind, writes_before, floods, chatters, leaves_child, wavers, louder, allocates]",
       std::string(kQuick) + "\nlimits: {time: 2s, memory: 300MiB}");
-  const pid_t run = start(kFaulty, run_of(config), {{"LONGATTN_TEST_MARK", folder_.string()}});
+  // AddressSanitizer is to leave the signals of bad accesses to the worker's parent.
+  const pid_t run =
+      start(kFaulty, run_of(config),
+            {{"LONGATTN_TEST_MARK", folder_.string()}, {"ASAN_OPTIONS", "handle_segv=0"}});
   const std::string mark = "LONGATTN_TEST_MARK=" + folder_.string();
   EXPECT_TRUE(eventually([&] { return anything_runs_with(mark); }));
   EXPECT_EQ(finish(run), 1) << err();
