@@ -87,6 +87,33 @@ TEST(Reformer, GivesAnInfiniteValueToTheRowsThatWeighItHoweverOftenTheyMeetIt) {
   }
 }
 
+// More sorted keys than are gathered at a time, so that those with infinite values are moved.
+TEST(Reformer, KeepsInfiniteValuesApartWhileTheGatheredKeysMoveOn) {
+  const Problem p = problem_of(1500);
+  ProblemTensors t(p);
+  std::vector<Index> odd;
+  for (Index key = 5; key < 1500; key += 149) odd.push_back(key);
+  for (Index key : odd) t.values.floats()[key * 4 + 1] = std::numeric_limits<float>::infinity();
+  for (const char* rounds : {"1", "3"}) {
+    const auto plan = make_with(kReformer, p, {{"num_hashes", rounds}, {"bucket_size", "32"}});
+    const Eigen::MatrixXd w = all_weights(*plan, t.inputs());
+    Context context(1);
+    plan->forward(t.inputs(), t.output_alone(), context);
+    Index weighing = 0;
+    for (Index i = 0; i < 1500; ++i) {
+      bool weighs = false;
+      for (Index key : odd) weighs = weighs || w(i, key) > 0;
+      const float* row = t.output.floats() + i * 4;
+      for (Index c : {0, 2, 3}) EXPECT_TRUE(std::isfinite(row[c])) << i;
+      EXPECT_EQ(row[1] == std::numeric_limits<float>::infinity(), weighs) << i;
+      EXPECT_EQ(std::isfinite(row[1]), !weighs) << i;
+      weighing += weighs ? 1 : 0;
+    }
+    EXPECT_GT(weighing, 50);
+    EXPECT_LT(weighing, 1450);
+  }
+}
+
 TEST(Reformer, WeighsTheKeysThatSortedChunksShowByHand) {
   // In one dimension a bucket is a sign. Sorted: 0 2 | 3 1 | 4, in chunks of two.
   const Problem p = problem_of(5, 1);
