@@ -88,7 +88,8 @@ void present(const RunResults& results, const Presentation& presentation) {
     if (std::filesystem::exists(path)) say(fmt::format("{} {}\n", name, path.string()));
   }
   if (!failure) return;
-  say(fmt::format("not all files of the report are written; everything measured is in {}, and they "
+  say(
+      fmt::format("not all files of the report are written; everything measured is in {}, and they "
                   "are made anew by: {}\n",
                   (std::filesystem::path(results.folder) / "journal.jsonl").string(),
                   command_text({"longattn", "report", results.folder})));

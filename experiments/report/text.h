@@ -27,7 +27,8 @@ std::string short_length(Index length);
 /// "±0.8%": the wider half of the interval against the value; empty when the value is exact or 0.
 std::string half_width(const Estimate& estimate);
 
-/// Of a list of more than kMostListed the first kFirstOnes, and how many more there are: "994 more".
+/// Of a list of more than kMostListed the first kFirstOnes, and how many more there are: "994
+/// more".
 inline constexpr size_t kMostListed = 20, kFirstOnes = 6;
 std::vector<std::string> first_ones(std::vector<std::string> parts);
 
