@@ -27,9 +27,9 @@ std::string short_length(Index length);
 /// "±0.8%": the wider half of the interval against the value; empty when the value is exact or 0.
 std::string half_width(const Estimate& estimate);
 
-/// Of a list of more than kMostListed the first kFirstOnes, and how many more there are: "994
-/// more".
+/// In a sentence: of a list of more than kMostListed only the first kFirstOnes.
 inline constexpr size_t kMostListed = 20, kFirstOnes = 6;
+/// These of a list, and how many more there are ("994 more").
 std::vector<std::string> first_ones(std::vector<std::string> parts);
 
 /// User text in one line that cannot move the cursor or turn the reading direction: control
